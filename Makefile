@@ -1,0 +1,39 @@
+# Every target makes the virtual environment it needs; nothing has to be installed beforehand but
+# python3.11+ with venv, and make. PYTHON=python3.12 chooses another interpreter.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+# The environment's own settings must not reach the tests: they talk to loopback servers only.
+CLEAN_ENV := env -u AWS_PROFILE -u AWS_ENDPOINT_URL -u AWS_CA_BUNDLE -u http_proxy -u HTTP_PROXY -u https_proxy -u HTTPS_PROXY
+
+.PHONY: demo test check stress format clean
+
+demo: $(READY)
+	$(CLEAN_ENV) $(BIN)/sealift demo
+
+test: $(READY)
+	$(CLEAN_ENV) $(BIN)/python -m pytest
+
+stress: $(READY)
+	$(CLEAN_ENV) $(BIN)/python -m pytest -m stress tests/stress
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev --editable '.[sandbox]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

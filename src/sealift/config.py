@@ -1,0 +1,108 @@
+"""The settings: one frozen value, composed of each mechanism's own, and the reading of sizes and rates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sealift.errors import ConfigError
+from sealift.planning import MIB
+from sealift.retry import RetrySettings
+from sealift.selection import Filter
+
+CONCURRENCY = 32
+"""GETs at once where none are chosen: with S3's 100–200 ms to the first byte of a small object (AWS
+performance guidelines) this is 160–320 objects a second, about what one SDK client's CPU is good for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionSettings:
+    """How S3 is reached and as whom. None leaves the choice to the AWS_* variables and AWS's own files."""
+
+    profile: str | None = None
+    region: str | None = None
+    endpoint_url: str | None = None
+    sign: bool = True
+    request_payer: bool = False
+    ca_bundle: Path | None = None
+    allow_http: bool = False
+    connect_timeout: float = 10.0
+    """Seconds to a connection, TLS included. Three SYN retransmissions (1 + 2 + 4 s, RFC 6298) fit."""
+    read_timeout: float = 60.0
+    """Seconds without a byte after which a connection is given up; the AWS SDKs' own default."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelectionSettings:
+    """Which objects are meant, and what happens to keys that no file system can hold as they are."""
+
+    filters: tuple[Filter, ...] = ()
+    strict_keys: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferSettings:
+    """How much is in flight. Sizes in bytes, rates in bytes a second; None chooses automatically."""
+
+    concurrency: int | None = None
+    part_size: int | None = None
+    memory: int = 256 * MIB
+    """For bodies in flight: 32 workers with a write buffer of 1 MiB need an eighth of it."""
+    max_bandwidth: float | None = None
+
+    @property
+    def workers(self) -> int:
+        """How many GETs may be under way at once."""
+        return CONCURRENCY if self.concurrency is None else self.concurrency
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that can be set about a run."""
+
+    connection: ConnectionSettings = field(default_factory=ConnectionSettings)
+    selection: SelectionSettings = field(default_factory=SelectionSettings)
+    transfer: TransferSettings = field(default_factory=TransferSettings)
+    retry: RetrySettings = field(default_factory=RetrySettings)
+
+
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?)(i?)([bB]?)\s*")
+_POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
+
+def parse_size(text: str) -> int:
+    """Read bytes: `65536`, `8MiB` or `8M` (powers of 1,024, as rclone reads them), `8MB` (powers of 1,000).
+
+    Raises ConfigError.
+    """
+    match = _SIZE.fullmatch(text)
+    if not match or (match[3] and not match[2]):
+        raise ConfigError(f"{text!r} is not a size: write for example 8MiB or 64MB")
+    base = 1000 if match[4] and not match[3] and match[2] else 1024
+    size = int(float(match[1]) * base ** _POWER[match[2].lower()])
+    if size < 1:
+        raise ConfigError(f"{text!r} is not a size: it must be at least one byte")
+    return size
+
+
+def parse_rate(text: str) -> float:
+    """Read bytes a second: a size, with or without `/s`. Raises ConfigError."""
+    return float(parse_size(text.removesuffix("/s").removesuffix("ps")))
+
+
+def parse_count(text: str) -> int:
+    """Read a whole number of at least one. Raises ConfigError."""
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 1:
+        raise ConfigError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def or_auto(parse: Callable[[str], int]) -> Callable[[str], int | None]:
+    """Return a reader that also takes `auto`, which is None."""
+
+    def read(text: str) -> int | None:
+        return None if text == "auto" else parse(text)
+
+    return read

@@ -1,0 +1,133 @@
+"""The values that the rooms hand to each other: frozen, slotted, without behaviour of their own."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteObject:
+    """One object version as a listing or a HEAD described it.
+
+    `key` is decoded from the listing's URL encoding as UTF-8; bytes that are not UTF-8 are kept as
+    surrogates (PEP 383), so `os.fsencode` gives the key's own bytes back. `etag` keeps its quotes: it
+    is a pin for If-Match and nothing else (the ETag of an SSE-KMS object is no MD5).
+    """
+
+    bucket: str
+    key: str
+    size: int
+    etag: str
+    last_modified_ns: int
+    """Nanoseconds since the epoch, with the precision that the server gave."""
+    version_id: str | None = None
+    storage_class: str = "STANDARD"
+    restored: bool = False
+    """An archived object of which a readable copy is there for now."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ByteRange:
+    """The bytes from `start` up to, not including, `stop`."""
+
+    start: int
+    stop: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start <= self.stop:
+            msg = f"not a byte range: {self.start}..{self.stop}"
+            raise ValueError(msg)
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A stretch of one object that is fetched by one ranged GetObject."""
+
+    range: ByteRange
+    whole: bool
+    """The object in one GET: sent without a Range header."""
+
+
+class Ending(enum.Enum):
+    """How an object ended. Every listed object ends in exactly one of these or stays pending."""
+
+    DOWNLOADED = "downloaded"
+    UP_TO_DATE = "up_to_date"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one object."""
+
+    ending: Ending
+    bucket: str
+    key: str
+    size: int = 0
+    path: str = ""
+    """Below the destination, as it is on disk (surrogates for bytes that are not UTF-8)."""
+    escaped: bool = False
+    error: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One line of `failures` in the summary."""
+
+    bucket: str
+    key: str
+    error: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What a run did. The fields are those of `--json`, in its order.
+
+    `bytes` are body bytes received, retries included. `complete` says that every listing reached its
+    end. `failures` holds at most the first 1,000; the run's log has them all.
+    """
+
+    listed: int = 0
+    downloaded: int = 0
+    up_to_date: int = 0
+    skipped: int = 0
+    failed: int = 0
+    pending: int = 0
+    deleted: int = 0
+    escaped: int = 0
+    bytes: int = 0
+    get_requests: int = 0
+    kms_throttled: int = 0
+    s3_throttled: int = 0
+    retries: int = 0
+    seconds: float = 0.0
+    complete: bool = False
+    failures: tuple[Failure, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What a mirror run would do. The fields are those of `sealift plan --json`, in its order.
+
+    `bytes` are those that would be fetched, with `get_requests` GETs; `failed` are objects of which it is known
+    beforehand that they cannot be mirrored, and `failures` says why of at most the first 1,000.
+    """
+
+    listed: int = 0
+    to_download: int = 0
+    up_to_date: int = 0
+    skipped: int = 0
+    failed: int = 0
+    escaped: int = 0
+    bytes: int = 0
+    get_requests: int = 0
+    seconds: float = 0.0
+    complete: bool = False
+    failures: tuple[Failure, ...] = field(default=())

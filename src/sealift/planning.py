@@ -1,0 +1,85 @@
+"""What has to be fetched of an object: pure arithmetic on sizes and ranges.
+
+An object is tiled by parts, each of which is one GetObject. Any number of parts will do: the limit of
+10,000 parts is one of uploads, not of ranged downloads (S3 User Guide, "Multipart upload limits").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from sealift.model import ByteRange, Part
+
+MIB = 1024 * 1024
+
+SMALLEST_PART = 8 * MIB
+"""AWS's performance guidelines recommend ranges of 8–16 MiB; below that requests dominate."""
+
+LARGEST_PART = 64 * MIB
+"""What a lost connection may cost at the most, and still 30 parts in flight of a 2 GiB object."""
+
+PARTS_OF_A_LARGE_OBJECT = 1024
+"""Parts grow with the object so that bookkeeping, and KMS calls, do not: 1,024 × 8 MiB is 8 GiB."""
+
+
+def part_size_for(size: int, fixed: int | None = None) -> int:
+    """Return the part size in bytes for an object of `size` bytes; `fixed` is the user's own choice.
+
+    The automatic size is a power of two between 8 and 64 MiB.
+    """
+    if fixed is not None:
+        return fixed
+    part_size = SMALLEST_PART
+    while part_size < LARGEST_PART and part_size * PARTS_OF_A_LARGE_OBJECT < size:
+        part_size *= 2
+    return part_size
+
+
+def merged(ranges: Iterable[ByteRange]) -> list[ByteRange]:
+    """Return the same bytes as the fewest ranges, in order. Empty ranges vanish."""
+    result: list[ByteRange] = []
+    for item in sorted(ranges):
+        if len(item) == 0:
+            continue
+        if result and item.start <= result[-1].stop:
+            result[-1] = ByteRange(result[-1].start, max(result[-1].stop, item.stop))
+        else:
+            result.append(item)
+    return result
+
+
+def missing(size: int, done: Iterable[ByteRange]) -> list[ByteRange]:
+    """Return what is left of an object of `size` bytes when `done` is on disk."""
+    gaps: list[ByteRange] = []
+    reached = 0
+    for item in merged(done):
+        if item.start >= size:
+            break
+        if item.start > reached:
+            gaps.append(ByteRange(reached, item.start))
+        reached = max(reached, item.stop)
+    if reached < size:
+        gaps.append(ByteRange(reached, size))
+    return gaps
+
+
+def parts(size: int, part_size: int, done: Iterable[ByteRange] = ()) -> Iterator[Part]:
+    """Yield the parts that tile what is missing, in the order of their offsets.
+
+    An empty object is one part of no bytes: its GET is what proves that it may be read.
+    """
+    done = tuple(done)
+    if size <= part_size and not done:
+        yield Part(ByteRange(0, size), whole=True)
+        return
+    for gap in missing(size, done):
+        for start in range(gap.start, gap.stop, part_size):
+            yield Part(ByteRange(start, min(start + part_size, gap.stop)), whole=False)
+
+
+def count_parts(size: int, part_size: int, done: Iterable[ByteRange] = ()) -> int:
+    """Return how many parts `parts` yields, without making them."""
+    done = tuple(done)
+    if size <= part_size and not done:
+        return 1
+    return sum(-(-len(gap) // part_size) for gap in missing(size, done))

@@ -1,0 +1,91 @@
+"""Any object store, made persistent: listings and heads are tried again, stale credentials are renewed.
+
+Parts are not tried again here: they go back in line (`sealift.line`), where they hold nothing while they wait.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Protocol, TypeVar
+
+import anyio
+
+from sealift.errors import CredentialsError, ObjectError, Unreachable
+from sealift.model import Part, RemoteObject
+from sealift.retry import Attempts, RetrySettings, after
+from sealift.s3.store import Body, ObjectStore, Page
+from sealift.s3.translate import RENEWABLE
+
+T = TypeVar("T")
+
+FIRST_CONTACT_ATTEMPTS = 6
+"""Attempts at an endpoint that nobody has reached yet: about 3 s with the default delays. A wrong host name is
+told soon, a name server's hiccup is survived."""
+
+
+class RenewableStore(ObjectStore, Protocol):
+    """An object store whose credentials can be renewed."""
+
+    async def renew(self) -> bool:
+        """Look for fresher credentials; say whether there were any."""
+        ...
+
+
+class PersistentStore:
+    """An `ObjectStore` around another one, with one concern: what is worth another try gets it."""
+
+    def __init__(self, store: RenewableStore, settings: RetrySettings, *, told: Callable[[ObjectError], None]) -> None:
+        """`told` hears of each error that is followed by another attempt."""
+        self._store = store
+        self._settings = settings
+        self._told = told
+        self._reached = False
+
+    async def list_page(self, bucket: str, prefix: str, token: str | None = None, *, most: int = 1000) -> Page:
+        """See `ObjectStore.list_page`."""
+        return await self._persist(lambda: self._store.list_page(bucket, prefix, token, most=most))
+
+    async def head(self, bucket: str, key: str, version_id: str | None = None) -> RemoteObject:
+        """See `ObjectStore.head`."""
+        return await self._persist(lambda: self._store.head(bucket, key, version_id))
+
+    @asynccontextmanager
+    async def open(self, remote: RemoteObject, part: Part) -> AsyncIterator[Body]:
+        """See `ObjectStore.open`: one attempt, and one more where the credentials had only to be renewed."""
+        async with AsyncExitStack() as stack:
+            try:
+                body = await stack.enter_async_context(self._store.open(remote, part))
+            except CredentialsError as error:
+                await self._renew_after(error)
+                body = await stack.enter_async_context(self._store.open(remote, part))
+            yield body
+
+    async def _persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        attempts, renewed = Attempts(), False
+        while True:
+            try:
+                answer = await attempt()
+            except CredentialsError as error:
+                if renewed:
+                    raise
+                await self._renew_after(error)
+                renewed = True
+            except ObjectError as error:
+                self._reached = self._reached or not isinstance(error, Unreachable)
+                if not self._reached and attempts.failures + 1 >= FIRST_CONTACT_ATTEMPTS:
+                    raise
+                again = after(error, attempts, self._settings, progressed=False, chance=random.random())
+                if again is None:
+                    raise
+                self._told(error)
+                attempts = again.attempts
+                await anyio.sleep(again.delay)
+            else:
+                self._reached = True
+                return answer
+
+    async def _renew_after(self, error: CredentialsError) -> None:
+        if error.code not in RENEWABLE or not await self._store.renew():
+            raise error

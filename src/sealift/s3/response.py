@@ -1,0 +1,53 @@
+"""Whether the head of a GetObject response is the answer to what was asked. Pure.
+
+No byte of a body is looked at before this has passed: an error document, another version or another range
+can so never reach a file.
+"""
+
+from __future__ import annotations
+
+from sealift.errors import Changed, Integrity
+from sealift.model import Part, RemoteObject
+
+
+def check_head(
+    remote: RemoteObject,
+    part: Part,
+    *,
+    status: int,
+    content_length: int | None,
+    content_range: str | None,
+    etag: str | None,
+) -> None:
+    """Raise Changed or Integrity unless the head announces exactly `part` of `remote`.
+
+    `content_length` is None for a chunked body, whose bytes are counted as they come.
+    """
+    if remote.etag and etag != remote.etag:
+        raise Changed(
+            f"{remote.key!r} is not the version that was listed: its ETag is {etag}, not {remote.etag}",
+            bucket=remote.bucket,
+            key=remote.key,
+            code="PreconditionFailed",
+        )
+    start, stop = part.range.start, part.range.stop
+    if part.whole:
+        if status != 200:
+            raise _mismatch(remote, "StatusMismatch", f"status {status} where 200 was due")
+    else:
+        if status != 206:
+            raise _mismatch(remote, "RangeMismatch", f"status {status} where 206 and bytes {start}-{stop - 1} were due")
+        due = f"bytes {start}-{stop - 1}/{remote.size}"
+        if content_range != due:
+            raise _mismatch(remote, "RangeMismatch", f"Content-Range {content_range!r} where {due!r} was due")
+    if content_length is not None and content_length != len(part.range):
+        raise _mismatch(remote, "LengthMismatch", f"Content-Length {content_length} where {len(part.range)} was due")
+
+
+def _mismatch(remote: RemoteObject, code: str, what: str) -> Integrity:
+    return Integrity(
+        f"the server's answer for {remote.key!r} does not fit the request ({what}); nothing of it was written",
+        bucket=remote.bucket,
+        key=remote.key,
+        code=code,
+    )

@@ -1,0 +1,451 @@
+"""The object store through aioboto3: sessions, profiles, SSO, roles, endpoints and Regions are the SDK's business.
+
+The SDK's own retries are off (`sealift.retry` has the one policy), and so are its checksum trailers, which no
+ranged GET carries.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, Literal, Self
+from urllib.parse import unquote_to_bytes, urlsplit
+
+import anyio
+
+from sealift import __version__
+from sealift.config import ConnectionSettings
+from sealift.errors import (
+    ConfigError,
+    CredentialsError,
+    Permanent,
+    SealiftError,
+    SourceError,
+    Transient,
+    Unreachable,
+)
+from sealift.model import Part, RemoteObject
+from sealift.s3.response import check_head
+from sealift.s3.store import Page
+from sealift.s3.translate import Refusal, translate
+
+READ_SIZE = 256 * 1024
+"""Bytes asked of a body at once; aiohttp hands over what its own buffer of 64–128 KiB holds."""
+
+_OPERATIONS = frozenset({"ListObjectsV2", "HeadObject", "GetObject", "HeadBucket"})
+"""What Sealift asks of S3 (HeadBucket: the SDK, to follow a redirect). Anything else is about credentials."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class SdkBody:
+    """A `Body` that aiohttp receives. Counts its bytes: a chunked body announces no length."""
+
+    __slots__ = ("_left", "_remote", "_stream")
+
+    def __init__(self, stream: Any, remote: RemoteObject, length: int) -> None:
+        self._stream = stream
+        self._remote = remote
+        self._left = length
+
+    async def read(self) -> bytes:
+        """Return the next bytes, `b""` at the end. Raises Transient."""
+        with _translated("get", self._remote.bucket, self._remote.key):
+            chunk: bytes = await self._stream.read(READ_SIZE)
+        self._left -= len(chunk)
+        if self._left < 0 or (not chunk and self._left > 0):
+            raise Transient(
+                f"the body of {self._remote.key!r} has not the length that its head announced",
+                bucket=self._remote.bucket,
+                key=self._remote.key,
+                code="IncompleteBody",
+            )
+        return chunk
+
+    @property
+    def finished(self) -> bool:
+        """Whether the connection is free for another request."""
+        return bool(self._stream.at_eof())
+
+
+class _Client:
+    """One SDK client, closed by the last one to leave it."""
+
+    def __init__(self, client: Any, stack: AsyncExitStack, identity: object) -> None:
+        self.client = client
+        self.identity = identity
+        self._stack = stack
+        self._users = 1  # the store's own hold
+
+    def enter(self) -> Any:
+        self._users += 1
+        return self.client
+
+    async def leave(self) -> None:
+        self._users -= 1
+        if self._users == 0:
+            with anyio.CancelScope(shield=True):
+                await self._stack.aclose()
+
+
+class SdkStore:
+    """An `ObjectStore` on aioboto3, as an async context manager.
+
+    `connections` bounds the pool. Raises ConfigError on entering where the settings cannot be meant.
+    """
+
+    def __init__(self, settings: ConnectionSettings, *, connections: int) -> None:
+        self._settings = settings
+        self._connections = connections
+        self._current: _Client | None = None
+        self._renewing = anyio.Lock()
+
+    async def __aenter__(self) -> Self:
+        self._current = await self._open_client()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._current is not None:
+            await self._current.leave()
+            self._current = None
+
+    async def renew(self) -> bool:
+        """Look for fresher credentials, as the SDK finds them; say whether there were any.
+
+        A profile's file that was rewritten, a credential process, SSO and roles all give fresh ones; the
+        environment of a running process does not.
+        """
+        stale = self._current
+        async with self._renewing:
+            if self._current is not stale:
+                return True  # somebody else was quicker
+            fresh = await self._open_client()
+            if stale is not None and fresh.identity == stale.identity:
+                await fresh.leave()
+                return False
+            self._current = fresh
+            if stale is not None:
+                await stale.leave()
+            return True
+
+    async def list_page(self, bucket: str, prefix: str, token: str | None = None, *, most: int = 1000) -> Page:
+        """See `ObjectStore.list_page`."""
+        request: dict[str, Any] = {
+            "Bucket": bucket,
+            "Prefix": prefix,
+            "MaxKeys": most,
+            # The SDK would decode the keys itself, and mend what is not UTF-8 on the way.
+            "EncodingType": "url",
+            # Tells which archived objects are restored; needs no permission beyond s3:ListBucket.
+            "OptionalObjectAttributes": ["RestoreStatus"],
+            **self._payer(),
+        }
+        if token is not None:
+            request["ContinuationToken"] = token
+        async with self._client() as client:
+            with _translated("list", bucket, ""):
+                answer = await client.list_objects_v2(**request)
+        encoded = answer.get("EncodingType") == "url"
+        following = answer.get("NextContinuationToken") if answer.get("IsTruncated") else None
+        if answer.get("IsTruncated") and (not following or following == token):
+            raise SourceError(
+                f"the listing of s3://{bucket}/{prefix} does not go on: the server gave no new continuation token"
+            )
+        return Page(tuple(_listed(bucket, item, encoded) for item in answer.get("Contents", ())), following)
+
+    async def head(self, bucket: str, key: str, version_id: str | None = None) -> RemoteObject:
+        """See `ObjectStore.head`. Where HEAD fails, which it does without a word, a GET of one byte tells why."""
+        request = {"Bucket": bucket, "Key": _sendable(bucket, key), **self._payer()}
+        if version_id is not None:
+            request["VersionId"] = version_id
+        async with self._client() as client:
+            try:
+                with _translated("head", bucket, key):
+                    answer = await client.head_object(**request)
+            except SealiftError as error:
+                if isinstance(error, Transient):
+                    raise
+                with _translated("get", bucket, key):
+                    silent = await client.get_object(**request, Range="bytes=0-0")
+                async with silent["Body"]:
+                    raise
+        return RemoteObject(
+            bucket=bucket,
+            key=key,
+            size=answer["ContentLength"],
+            etag=answer.get("ETag", ""),
+            last_modified_ns=_nanoseconds(answer["LastModified"]),
+            version_id=version_id,
+            storage_class=answer.get("StorageClass", "STANDARD"),
+            restored='ongoing-request="false"' in answer.get("Restore", ""),
+        )
+
+    @asynccontextmanager
+    async def open(self, remote: RemoteObject, part: Part) -> AsyncIterator[SdkBody]:
+        """See `ObjectStore.open`."""
+        request: dict[str, Any] = {
+            "Bucket": remote.bucket,
+            "Key": _sendable(remote.bucket, remote.key),
+            **self._payer(),
+        }
+        if remote.etag:
+            request["IfMatch"] = remote.etag
+        if remote.version_id is not None:
+            request["VersionId"] = remote.version_id
+        if not part.whole:
+            request["Range"] = f"bytes={part.range.start}-{part.range.stop - 1}"
+        async with self._client() as client:
+            with _translated("get", remote.bucket, remote.key):
+                answer = await client.get_object(**request)
+            body = SdkBody(answer["Body"], remote, len(part.range))
+            try:
+                check_head(
+                    remote,
+                    part,
+                    status=answer["ResponseMetadata"]["HTTPStatusCode"],
+                    content_length=answer.get("ContentLength"),
+                    content_range=answer.get("ContentRange"),
+                    etag=answer.get("ETag"),
+                )
+                yield body
+            finally:
+                if body.finished:
+                    answer["Body"].release()
+                else:
+                    answer["Body"].close()
+
+    def _payer(self) -> dict[str, str]:
+        return {"RequestPayer": "requester"} if self._settings.request_payer else {}
+
+    @asynccontextmanager
+    async def _client(self) -> AsyncIterator[Any]:
+        current = self._current
+        if current is None:
+            msg = "the store is not open"
+            raise RuntimeError(msg)
+        client = current.enter()
+        try:
+            yield client
+        finally:
+            await current.leave()
+
+    async def _open_client(self) -> _Client:
+        import aioboto3
+        from aiobotocore.config import AioConfig
+        from botocore import UNSIGNED
+
+        settings = self._settings
+        config: dict[str, Any] = {
+            "connect_timeout": settings.connect_timeout,
+            "read_timeout": settings.read_timeout,
+            "max_pool_connections": self._connections,
+            "retries": {"mode": "standard", "total_max_attempts": 1},
+            "request_checksum_calculation": "when_required",
+            "response_checksum_validation": "when_required",
+            "user_agent_extra": f"sealift/{__version__}",
+        }
+        if not settings.sign:
+            config["signature_version"] = UNSIGNED
+        async with AsyncExitStack() as stack:
+            with _translated("list", "", ""):
+                session = aioboto3.Session(profile_name=settings.profile, region_name=settings.region)
+                client = await stack.enter_async_context(
+                    session.client(
+                        "s3",
+                        endpoint_url=settings.endpoint_url,
+                        verify=None if settings.ca_bundle is None else os.fspath(settings.ca_bundle),
+                        config=AioConfig(**config),
+                    )
+                )
+                refuse_plain_http(client.meta.endpoint_url, allowed=settings.allow_http)
+                identity = await _identity(session) if settings.sign else None
+            return _Client(client, stack.pop_all(), identity)
+        raise AssertionError  # the stack never swallows an exception
+
+
+async def _identity(session: Any) -> object:
+    """Return what tells one set of credentials from a fresher one."""
+    credentials = await session.get_credentials()
+    if credentials is None:
+        raise CredentialsError(
+            "no AWS credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, choose a --profile, sign in "
+            "with aws sso login, or use --no-sign-request for a public bucket",
+            code="NoCredentials",
+        )
+    frozen = await credentials.get_frozen_credentials()
+    return (frozen.access_key, frozen.token)
+
+
+def refuse_plain_http(endpoint_url: str, *, allowed: bool) -> None:
+    """Raise ConfigError for an endpoint that would send requests, and get bodies, in the clear over a network."""
+    parts = urlsplit(endpoint_url)
+    if parts.scheme == "https" or allowed:
+        return
+    host = parts.hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):  # RFC 6761: always the loopback interface
+        return
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise ConfigError(
+            f"{parts.scheme}://{parts.netloc.rpartition('@')[2]} is not encrypted on the way: "
+            "use an https:// endpoint, or --allow-http if you mean it"
+        )
+
+
+def _listed(bucket: str, item: Mapping[str, Any], encoded: bool) -> RemoteObject:
+    key: str = item["Key"]
+    if encoded:
+        # S3 encodes as forms do: a space is "+", and a plus sign "%2B".
+        key = os.fsdecode(unquote_to_bytes(key.replace("+", " ")))
+    restore = item.get("RestoreStatus") or {}
+    return RemoteObject(
+        bucket=bucket,
+        key=key,
+        size=item["Size"],
+        etag=item.get("ETag", ""),
+        last_modified_ns=_nanoseconds(item["LastModified"]),
+        storage_class=item.get("StorageClass", "STANDARD"),
+        restored="RestoreExpiryDate" in restore and not restore.get("IsRestoreInProgress"),
+    )
+
+
+def _nanoseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1) * 1000
+
+
+def _sendable(bucket: str, key: str) -> str:
+    """Return `key`, or raise Permanent where the SDK cannot spell it in a request."""
+    try:
+        key.encode()
+    except UnicodeEncodeError as error:
+        raise Permanent(
+            f"{key!r} is not UTF-8, which S3 keys are; rename the object at its source",
+            bucket=bucket,
+            key=key,
+            code="InvalidKey",
+        ) from error
+    return key
+
+
+class _translated:  # noqa: N801  (used as a function)
+    """A context in which the SDK's and aiohttp's errors become Sealift's, with the cause chained.
+
+    A plain context manager class: it is on the way of every request.
+    """
+
+    __slots__ = ("_bucket", "_key", "_operation")
+
+    def __init__(self, operation: Literal["list", "head", "get"], bucket: str, key: str) -> None:
+        self._operation: Literal["list", "head", "get"] = operation
+        self._bucket = bucket
+        self._key = key
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, Exception) and not isinstance(error, SealiftError):
+            ours = self._translate(error)
+            if ours is not None:
+                raise ours from error
+
+    def _translate(self, error: Exception) -> SealiftError | None:
+        from aiohttp import ClientError as AiohttpError
+        from botocore import exceptions as sdk
+        from botocore.parsers import ResponseParserError
+
+        if isinstance(error, sdk.ClientError):
+            if error.operation_name not in _OPERATIONS:
+                return CredentialsError(
+                    f"credentials cannot be had ({_first_line(error)}): check the role, its trust policy and the "
+                    "profile that names it",
+                    code=str(error.response.get("Error", {}).get("Code", "")) or None,
+                )
+            return translate(self._refusal(error.response))
+        if isinstance(error, sdk.SSLError):
+            return SourceError(
+                f"TLS to the endpoint failed ({_first_line(error)}): if it uses a certificate of its own, "
+                "name the authority's with --ca-bundle",
+                code="TLSError",
+            )
+        if isinstance(error, _credentials_errors()):
+            return CredentialsError(
+                f"credentials cannot be had ({_first_line(error)}): set AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY, choose a --profile, or sign in with aws sso login",
+                code=type(error).__name__,
+            )
+        if isinstance(error, (sdk.EndpointConnectionError, sdk.ConnectTimeoutError, sdk.ProxyConnectionError)):
+            return Unreachable(
+                f"the endpoint cannot be reached ({_first_line(error)})",
+                bucket=self._bucket,
+                key=self._key,
+                code="EndpointUnreachable",
+            )
+        if isinstance(
+            error,
+            (
+                sdk.HTTPClientError,
+                sdk.ConnectionError,
+                sdk.IncompleteReadError,
+                ResponseParserError,
+                AiohttpError,
+                OSError,
+            ),
+        ):
+            timed_out = isinstance(error, (sdk.ReadTimeoutError, TimeoutError))
+            what = "sent nothing for too long" if timed_out else "was lost"
+            return Transient(
+                f"the connection {what} ({_first_line(error)})",
+                bucket=self._bucket,
+                key=self._key,
+                code="Timeout" if timed_out else "ConnectionLost",
+            )
+        if isinstance(error, (sdk.BotoCoreError, ValueError)):
+            return ConfigError(f"the AWS settings cannot be used: {_first_line(error)}")
+        return None
+
+    def _refusal(self, response: Mapping[str, Any]) -> Refusal:
+        error, meta = response.get("Error", {}), response.get("ResponseMetadata", {})
+        return Refusal(
+            status=meta.get("HTTPStatusCode", 0),
+            code=str(error.get("Code", "")),
+            message=str(error.get("Message", "")),
+            operation=self._operation,
+            bucket=self._bucket,
+            key=self._key,
+            region=str(error.get("Region", "")),
+            headers=meta.get("HTTPHeaders", {}),
+        )
+
+
+def _credentials_errors() -> tuple[type[Exception], ...]:
+    from botocore import exceptions as sdk
+
+    return (
+        sdk.NoCredentialsError,
+        sdk.PartialCredentialsError,
+        sdk.CredentialRetrievalError,
+        sdk.TokenRetrievalError,
+        sdk.NoAuthTokenError,
+        sdk.SSOError,
+        sdk.RefreshWithMFAUnsupportedError,
+        sdk.MetadataRetrievalError,
+        sdk.UnknownCredentialError,
+    )
+
+
+def _first_line(error: Exception) -> str:
+    """Return the first line of the error's text without anything after a `?`: queries may be presigned."""
+    text = str(error).partition("\n")[0] or type(error).__name__
+    return text.partition("?")[0]

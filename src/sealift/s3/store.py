@@ -1,0 +1,60 @@
+"""The object store as the rest of Sealift sees it: the whole outside world in one small file.
+
+Every method raises only errors of `sealift.errors`; contract tests hold each implementation to this page.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from sealift.model import Part, RemoteObject
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answer to a listing: at most 1,000 objects, in the order in which the server gave them."""
+
+    objects: tuple[RemoteObject, ...]
+    next_token: str | None
+    """What to ask the next page with; None says that the listing has reached its end."""
+
+
+class Body(Protocol):
+    """The bytes of one part, on their way. Its head was checked: it is the right range of the right version."""
+
+    async def read(self) -> bytes:
+        """Return the next bytes as they come, at most a few hundred KiB; `b""` once all have come.
+
+        Raises Transient where the connection is lost, stalls or ends early.
+        """
+        ...
+
+
+class ObjectStore(Protocol):
+    """Listing, heads and ranged GETs, one attempt each."""
+
+    async def list_page(self, bucket: str, prefix: str, token: str | None = None, *, most: int = 1000) -> Page:
+        """Return one page of what lies under `prefix`, `most` objects at the most.
+
+        Raises SourceError (no such bucket), AccessError, CredentialsError, Transient, Throttled.
+        """
+        ...
+
+    async def head(self, bucket: str, key: str, version_id: str | None = None) -> RemoteObject:
+        """Describe one object.
+
+        Raises Permanent (code `NoSuchKey`), Refused, SourceError, CredentialsError, Transient, Throttled.
+        """
+        ...
+
+    def open(self, remote: RemoteObject, part: Part) -> AbstractAsyncContextManager[Body]:
+        """GET one part, pinned to the version that `remote` describes.
+
+        Entering sends the request and checks the response's status, range, length and ETag before a byte
+        of it can be read. Raises Changed (not that version any more), Integrity (not that range), Permanent,
+        Refused, CredentialsError, Transient, Throttled. A body that was not read to its end takes its
+        connection with it.
+        """
+        ...

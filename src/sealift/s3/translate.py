@@ -1,0 +1,276 @@
+"""AWS's errors become Sealift's: what happened, to which object, why, and what to do about it. Pure.
+
+The codes and wordings are those of the S3 API reference ("Error responses"), the KMS API reference ("Common
+errors", Decrypt) and the IAM User Guide ("Troubleshoot access denied error messages").
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sealift.errors import (
+    AccessError,
+    Changed,
+    CredentialsError,
+    Permanent,
+    Refused,
+    SealiftError,
+    SourceError,
+    Throttled,
+    Transient,
+)
+
+RENEWABLE = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
+"""Codes that say that credentials were good and are no longer: fresh ones may be had."""
+
+_CREDENTIALS: dict[str, str] = {
+    "ExpiredToken": "sign in again (aws sso login, or renew the role's credentials) and run the same command; "
+    "it continues where it stopped",
+    "InvalidAccessKeyId": "check AWS_ACCESS_KEY_ID, or the profile that --profile or AWS_PROFILE names",
+    "SignatureDoesNotMatch": "check AWS_SECRET_ACCESS_KEY, and that no proxy on the way rewrites requests",
+    "InvalidToken": "check AWS_SESSION_TOKEN: it belongs to other keys, or to another partition or Region",
+    "RequestTimeTooSkewed": "this machine's clock is more than 15 minutes off: set it (timedatectl set-ntp true)",
+}
+_SAME_CREDENTIALS = {
+    "ExpiredTokenException": "ExpiredToken",
+    "TokenRefreshRequired": "ExpiredToken",
+    "InvalidClientTokenId": "InvalidAccessKeyId",
+    "UnrecognizedClientException": "InvalidAccessKeyId",
+    "AuthFailure": "SignatureDoesNotMatch",
+}
+
+_KMS: dict[str, str] = {
+    "KMS.DisabledException": "the key is disabled; its owner can run: aws kms enable-key --key-id {key}",
+    "KMS.KMSInvalidStateException": "the key cannot be used as it is (pending deletion or import); its owner can "
+    "look with: aws kms describe-key --key-id {key} and, if deletion is pending, run: "
+    "aws kms cancel-key-deletion --key-id {key}",
+    "KMS.NotFoundException": "the key that sealed it is gone, and the object cannot be read without it; "
+    "restore the object from a copy under another key",
+    "KMS.InvalidKeyUsageException": "the key that the object names is not one for encryption and decryption; ask "
+    "the bucket's owner which key was meant",
+}
+_SAME_KMS = {
+    "KMS.InvalidStateException": "KMS.KMSInvalidStateException",
+    "KMS.KMSInvalidKeyUsageException": "KMS.InvalidKeyUsageException",
+}
+
+_S3_SLOW = frozenset({"SlowDown", "TooManyRequests", "RequestLimitExceeded", "BandwidthLimitExceeded", "Throttling"})
+_KMS_SLOW = frozenset({"KMS.ThrottlingException", "ThrottlingException", "KMS.LimitExceededException"})
+_TRY_AGAIN = frozenset({"InternalError", "ServiceUnavailable", "RequestTimeout", "OperationAborted", "Busy"})
+
+_DENIAL = re.compile(
+    r"User: (?P<principal>\S+) is not authorized to perform: (?P<action>\S+) "
+    r"on resource: (?P<resource>\S+)(?P<why>.*)",
+    re.DOTALL,
+)
+_KEY_ARN = re.compile(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:(?:key|alias)/[A-Za-z0-9/_:-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer of S3's that is not the one hoped for. `headers` have lower-case names."""
+
+    status: int
+    code: str
+    message: str
+    operation: Literal["list", "head", "get"]
+    bucket: str
+    key: str = ""
+    region: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def translate(refusal: Refusal) -> SealiftError:
+    """Return the error that `refusal` is. An object's error where it concerns one, a run's where it concerns all."""
+    code = refusal.code
+    credentials = _SAME_CREDENTIALS.get(code, code)
+    if credentials in _CREDENTIALS:
+        return CredentialsError(
+            f"S3 does not accept the credentials ({code}: {_plain(refusal.message)}): {_CREDENTIALS[credentials]}",
+            code=code,
+        )
+    slow = _throttled(refusal)
+    if slow is not None:
+        return slow
+    kms = _SAME_KMS.get(code, code)
+    if kms in _KMS:
+        advice = _KMS[kms].format(key=_key_in(refusal.message))
+        return _permanent(refusal, f"its KMS key is unusable ({_plain(refusal.message) or code}): {advice}")
+    if code in {"NoSuchBucket", "InvalidBucketName"}:
+        return SourceError(
+            f"there is no bucket {refusal.bucket!r}: check the name, the account and the endpoint", code=code
+        )
+    if code in {
+        "PermanentRedirect",
+        "TemporaryRedirect",
+        "AuthorizationHeaderMalformed",
+        "IllegalLocationConstraintException",
+    }:
+        return _elsewhere(refusal)
+    if code == "AccessDenied" or (refusal.status == 403 and code in {"403", "Forbidden", "AllAccessDisabled"}):
+        return _denied(refusal)
+    return _for_one_object(refusal)
+
+
+def _for_one_object(refusal: Refusal) -> SealiftError:
+    code, status = refusal.code, refusal.status
+    if code == "InvalidObjectState":
+        return archived(refusal.bucket, refusal.key, refusal.headers.get("x-amz-storage-class", "an archive class"))
+    if code == "PreconditionFailed" or status in {412, 416}:
+        return Changed(
+            f"{refusal.key!r} was overwritten since it was listed",
+            bucket=refusal.bucket,
+            key=refusal.key,
+            code=code,
+        )
+    if code in {"NoSuchKey", "NoSuchVersion"} or status == 404:
+        return _permanent(
+            refusal, "it does not exist (any more): it may have been deleted since it was listed", "NoSuchKey"
+        )
+    if status >= 500 or code in _TRY_AGAIN:
+        return Transient(
+            f"S3 failed on {_named(refusal)} ({status} {code}: {_plain(refusal.message)})",
+            bucket=refusal.bucket,
+            key=refusal.key,
+            code=code,
+        )
+    return _permanent(refusal, f"S3 refuses it ({status} {code}: {_plain(refusal.message)})")
+
+
+def archived(bucket: str, key: str, storage_class: str) -> Permanent:
+    """Return the error of an object that has to be restored from `storage_class` before it can be read."""
+    tier = "Bulk" if storage_class == "DEEP_ARCHIVE" else "Standard"
+    request = f'{{"Days":7,"GlacierJobParameters":{{"Tier":"{tier}"}}}}'
+    command = shlex.join(
+        ["aws", "s3api", "restore-object", "--bucket", bucket, "--key", key, "--restore-request", request]
+    )
+    return Permanent(
+        f"{key!r} is archived ({storage_class}); restore it, then run again: {command}",
+        bucket=bucket,
+        key=key,
+        code="InvalidObjectState",
+    )
+
+
+def _throttled(refusal: Refusal) -> Throttled | None:
+    """Tell a request for fewer requests, and whose it is: both KMS forms, S3's own, and a bare 429."""
+    service: Literal["kms", "s3"]
+    if refusal.code in _KMS_SLOW or (refusal.code in _S3_SLOW and re.search(r"\bKMS\b", refusal.message) is not None):
+        service = "kms"
+    elif refusal.code in _S3_SLOW or refusal.status == 429:
+        service = "s3"
+    else:
+        return None
+    return Throttled(
+        f"{service.upper()} asks for fewer requests ({refusal.status} {refusal.code})",
+        service=service,
+        bucket=refusal.bucket,
+        key=refusal.key,
+        code=refusal.code,
+    )
+
+
+def _elsewhere(refusal: Refusal) -> SourceError:
+    region = refusal.region or refusal.headers.get("x-amz-bucket-region", "")
+    if not region:
+        match = re.search(r"expecting '([a-z0-9-]+)'", refusal.message)
+        region = match[1] if match else ""
+    advice = f"it is in {region}: run with --region {region}" if region else "run with the bucket's own --region"
+    return SourceError(
+        f"the bucket {refusal.bucket!r} cannot be reached through this Region or endpoint ({refusal.code}): {advice}",
+        code=refusal.code,
+    )
+
+
+def _denied(refusal: Refusal) -> SealiftError:
+    text = explain_denial(refusal)
+    if refusal.operation == "list":
+        return AccessError(f"s3://{refusal.bucket} may not be listed: {text}", code="AccessDenied")
+    return Refused(f"{refusal.key!r} is refused: {text}", bucket=refusal.bucket, key=refusal.key, code="AccessDenied")
+
+
+def explain_denial(refusal: Refusal) -> str:
+    """Say who lacks which permission on what, and which policy grants it, as far as AWS's message tells."""
+    match = _DENIAL.search(refusal.message)
+    if match is None:
+        return _candidates(refusal)
+    principal, action, resource = match["principal"], match["action"], match["resource"].rstrip(".,;")
+    return f"{principal} lacks {action} on {resource}: {_remedy(principal, action, resource, match['why'])}"
+
+
+def _remedy(principal: str, action: str, resource: str, why: str) -> str:
+    """Name the policy to change, from the reason that IAM gives (IAM User Guide, "access denied messages")."""
+    of_resource = f"the key policy of {resource}" if action.startswith("kms:") else "the bucket policy"
+    if "does not exist in this Region" in why:
+        return (
+            f"allow {action} for it in {of_resource} (or lift a Deny there), in the account that owns it; "
+            "if that is another account than the caller's, the caller's IAM policy must allow it as well; "
+            "and check that the key still exists in this Region"
+        )
+    denied = re.search(r"with an explicit deny(?: in an? (?P<kind>[a-z -]+?policy|[a-z -]+boundary))?", why)
+    if denied:
+        kind = denied["kind"] or "policy that applies"
+        where = of_resource if kind == "resource-based policy" else f"{_an(kind)} of {principal}"
+        return f"there is an explicit Deny in {where}; no Allow overrides it, so the Deny has to be narrowed"
+    kind_match = re.search(r"no (?P<kind>[a-z -]+?(?:policy|policies|boundary|boundaries)) allows?", why)
+    kind = kind_match["kind"] if kind_match else ""
+    if kind.startswith("resource-based"):
+        return f"allow {action} for {principal} in {of_resource}"
+    if kind.startswith("identity-based"):
+        return (
+            f"allow {action} on {resource} in an IAM policy of {principal}, and see that {of_resource} "
+            "lets IAM policies of its account grant it"
+            if action.startswith("kms:")
+            else f"allow {action} on {resource} in an IAM policy of {principal}"
+        )
+    if kind:
+        return f"allow {action} on {resource} in {_an(kind)} of {principal}"
+    return f"allow {action} on {resource} in an IAM policy of {principal}, and in {of_resource}"
+
+
+def _candidates(refusal: Refusal) -> str:
+    """List what a plain "Access Denied" can mean: S3 does not say more outside the bucket's organization."""
+    below = refusal.bucket if refusal.bucket.startswith("arn:") else f"arn:aws:s3:::{refusal.bucket}"
+    said = f"S3 says only {_plain(refusal.message) or 'Access Denied'!r}"
+    if refusal.operation == "list":
+        return (
+            f"{said}; allow s3:ListBucket on {below} in an IAM policy of the caller, and in the bucket policy if the "
+            "bucket is another account's"
+        )
+    return (
+        f"{said}; one of these is missing: s3:GetObject on {below}/* (IAM policy of the caller; bucket policy, too, if "
+        "the bucket is another account's), kms:Decrypt on the object's KMS key (IAM policy of the caller and the key "
+        "policy, both if the key is another account's), or the object itself (without s3:ListBucket a missing key is "
+        "refused as well)"
+    )
+
+
+def _permanent(refusal: Refusal, text: str, code: str | None = None) -> Permanent:
+    return Permanent(
+        f"{refusal.key!r} cannot be read: {text}",
+        bucket=refusal.bucket,
+        key=refusal.key,
+        code=code or refusal.code,
+    )
+
+
+def _named(refusal: Refusal) -> str:
+    return repr(refusal.key) if refusal.key else f"s3://{refusal.bucket}"
+
+
+def _an(kind: str) -> str:
+    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
+
+
+def _key_in(message: str) -> str:
+    match = _KEY_ARN.search(message)
+    return match[0] if match else "KEY-ARN"
+
+
+def _plain(message: str) -> str:
+    """Return `message` on one line, and not all of an endless one (400 characters hold every message known)."""
+    return " ".join(message.split())[:400].rstrip(".")

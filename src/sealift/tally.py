@@ -1,0 +1,138 @@
+"""What a run has done so far: the counters behind the summary, and whoever watches them grow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from sealift.errors import Integrity, ObjectError, Throttled, Transient
+from sealift.model import Ending, Failure, Outcome, RemoteObject, Summary
+
+FAILURES_IN_SUMMARY = 1000
+"""The summary's `failures` are at most these; the run's log has all of them."""
+
+
+class Observer(Protocol):
+    """Hears of everything that a run does. Called on the event loop, and never waited for: be quick."""
+
+    def listed(self, objects: int) -> None:
+        """So many more objects were listed."""
+
+    def planned(self, remote: RemoteObject, path: str, size: int, gets: int) -> None:
+        """An object is to be fetched: `size` bytes of it are missing, which takes `gets` GETs."""
+
+    def advanced(self, size: int) -> None:
+        """So many bytes more are on their way to the disk; fewer than none where an object was started over."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """An object came to its end."""
+
+    def retrying(self, error: ObjectError) -> None:
+        """An attempt failed, and another one follows."""
+
+    def noted(self, level: Literal["info", "warning"], text: str) -> None:
+        """Something that a person may want to know. One line."""
+
+    def finished(self, summary: Summary) -> None:
+        """The run is over, for good or ill."""
+
+
+class Unobserved:
+    """An observer that looks away; a base for those who watch only some things."""
+
+    def listed(self, objects: int) -> None:
+        """See `Observer.listed`."""
+
+    def planned(self, remote: RemoteObject, path: str, size: int, gets: int) -> None:
+        """See `Observer.planned`."""
+
+    def advanced(self, size: int) -> None:
+        """See `Observer.advanced`."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """See `Observer.ended`."""
+
+    def retrying(self, error: ObjectError) -> None:
+        """See `Observer.retrying`."""
+
+    def noted(self, level: Literal["info", "warning"], text: str) -> None:
+        """See `Observer.noted`."""
+
+    def finished(self, summary: Summary) -> None:
+        """See `Observer.finished`."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts what happens and passes it on to the observer. One a run."""
+
+    observer: Observer
+    started: float
+    """When the run began, in the seconds of a monotonic clock."""
+    listed: int = 0
+    endings: dict[Ending, int] = field(default_factory=lambda: dict.fromkeys(Ending, 0))
+    escaped: int = 0
+    bytes: int = 0
+    get_requests: int = 0
+    kms_throttled: int = 0
+    s3_throttled: int = 0
+    retries: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    refused: int = 0
+    """Failures that are refusals: if there is nothing else, nothing could be read at all."""
+
+    def list(self, objects: int) -> None:
+        """Count objects that were listed."""
+        self.listed += objects
+        self.observer.listed(objects)
+
+    def receive(self, size: int) -> None:
+        """Count body bytes."""
+        self.bytes += size
+        self.observer.advanced(size)
+
+    def retry(self, error: ObjectError) -> None:
+        """Count an attempt that failed and is followed by another."""
+        if isinstance(error, Throttled):
+            if error.service == "kms":
+                self.kms_throttled += 1
+            else:
+                self.s3_throttled += 1
+        elif isinstance(error, (Transient, Integrity)):
+            self.retries += 1
+        self.observer.retrying(error)
+
+    def end(self, outcome: Outcome, *, refused: bool = False) -> None:
+        """Count an object that came to its end."""
+        self.endings[outcome.ending] += 1
+        self.escaped += outcome.escaped
+        if outcome.ending is Ending.FAILED:
+            self.refused += refused
+            if len(self.failures) < FAILURES_IN_SUMMARY:
+                self.failures.append(Failure(outcome.bucket, outcome.key, outcome.error, outcome.message))
+        self.observer.ended(outcome)
+
+    @property
+    def in_place(self) -> int:
+        """How many objects are where they should be."""
+        return self.endings[Ending.DOWNLOADED] + self.endings[Ending.UP_TO_DATE]
+
+    def summary(self, now: float, *, complete: bool) -> Summary:
+        """Return the summary as of `now`; `complete` says that every listing reached its end."""
+        return Summary(
+            listed=self.listed,
+            downloaded=self.endings[Ending.DOWNLOADED],
+            up_to_date=self.endings[Ending.UP_TO_DATE],
+            skipped=self.endings[Ending.SKIPPED],
+            failed=self.endings[Ending.FAILED],
+            pending=self.listed - sum(self.endings.values()),
+            escaped=self.escaped,
+            bytes=self.bytes,
+            get_requests=self.get_requests,
+            kms_throttled=self.kms_throttled,
+            s3_throttled=self.s3_throttled,
+            retries=self.retries,
+            seconds=round(now - self.started, 3),
+            complete=complete,
+            failures=tuple(self.failures),
+        )
