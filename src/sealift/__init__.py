@@ -1,5 +1,90 @@
-"""Sealift lifts sealed objects in bulk: verified, resumable mirrors of SSE-KMS encrypted S3 prefixes."""
+"""Sealift lifts sealed objects in bulk: verified, resumable mirrors of SSE-KMS encrypted S3 prefixes.
+
+>>> import anyio, sealift
+>>> async def nightly() -> None:
+...     summary = await sealift.mirror(["s3://bucket/prefix/"], "/data/mirror")
+...     print(summary.downloaded, "downloaded,", summary.failed, "failed")
+>>> anyio.run(nightly)  # doctest: +SKIP
+
+Everything here is imported when it is first used, so that the command line starts quickly.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sealift.config import ConnectionSettings, SelectionSettings, Settings, TransferSettings
+    from sealift.errors import (
+        AccessError,
+        ConfigError,
+        CredentialsError,
+        LocalStorageError,
+        RunError,
+        SealiftError,
+        SourceError,
+    )
+    from sealift.getting import get, get_to_stream
+    from sealift.mirroring import mirror, plan
+    from sealift.model import Failure, Forecast, Outcome, Summary
+    from sealift.retry import RetrySettings
+    from sealift.selection import Filter
+    from sealift.tally import Observer
+
 __version__ = "0.1.0"
+
+_HOMES = {
+    "mirroring": ("mirror", "plan"),
+    "getting": ("get", "get_to_stream"),
+    "config": ("ConnectionSettings", "SelectionSettings", "Settings", "TransferSettings"),
+    "retry": ("RetrySettings",),
+    "selection": ("Filter",),
+    "tally": ("Observer",),
+    "model": ("Failure", "Forecast", "Outcome", "Summary"),
+    "errors": (
+        "AccessError",
+        "ConfigError",
+        "CredentialsError",
+        "LocalStorageError",
+        "RunError",
+        "SealiftError",
+        "SourceError",
+    ),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AccessError",
+    "ConfigError",
+    "ConnectionSettings",
+    "CredentialsError",
+    "Failure",
+    "Filter",
+    "Forecast",
+    "LocalStorageError",
+    "Observer",
+    "Outcome",
+    "RetrySettings",
+    "RunError",
+    "SealiftError",
+    "SelectionSettings",
+    "Settings",
+    "SourceError",
+    "Summary",
+    "TransferSettings",
+    "__version__",
+    "get",
+    "get_to_stream",
+    "mirror",
+    "plan",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    value: object = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

@@ -10,9 +10,8 @@ from typing import Literal
 
 from sealift.errors import ConfigError
 
-# S3 User Guide, "General purpose bucket naming rules"; upper case and underscores are what buckets made
-# before 2018 in us-east-1 may have, and other servers still allow.
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
+# What botocore lets through: S3's own rule is narrower, other servers' is not, and the server has the last word.
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
 # arn:PARTITION:s3:REGION:ACCOUNT:accesspoint/NAME or …accesspoint:NAME (S3 User Guide, "Access points").
 _ACCESS_POINT = re.compile(
     r"(?P<arn>arn:[a-z0-9-]+:s3(?:-outposts|-object-lambda)?:[a-z0-9-]*:[0-9]{12}:"

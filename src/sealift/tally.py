@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from sealift.errors import Integrity, ObjectError, Throttled, Transient
+from sealift.errors import Integrity, ObjectError, Refused, Throttled, Transient
 from sealift.model import Ending, Failure, Outcome, RemoteObject, Summary
 
 FAILURES_IN_SUMMARY = 1000
@@ -62,6 +62,52 @@ class Unobserved:
         """See `Observer.finished`."""
 
 
+class Observers(Unobserved):
+    """Several observers as one."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._all = list(observers)
+
+    def add(self, observer: Observer) -> None:
+        """Let one more observer hear from now on."""
+        self._all.append(observer)
+
+    def listed(self, objects: int) -> None:
+        """See `Observer.listed`."""
+        for observer in self._all:
+            observer.listed(objects)
+
+    def planned(self, remote: RemoteObject, path: str, size: int, gets: int) -> None:
+        """See `Observer.planned`."""
+        for observer in self._all:
+            observer.planned(remote, path, size, gets)
+
+    def advanced(self, size: int) -> None:
+        """See `Observer.advanced`."""
+        for observer in self._all:
+            observer.advanced(size)
+
+    def ended(self, outcome: Outcome) -> None:
+        """See `Observer.ended`."""
+        for observer in self._all:
+            observer.ended(outcome)
+
+    def retrying(self, error: ObjectError) -> None:
+        """See `Observer.retrying`."""
+        for observer in self._all:
+            observer.retrying(error)
+
+    def noted(self, level: Literal["info", "warning"], text: str) -> None:
+        """See `Observer.noted`."""
+        for observer in self._all:
+            observer.noted(level, text)
+
+    def finished(self, summary: Summary) -> None:
+        """See `Observer.finished`."""
+        for observer in self._all:
+            observer.finished(summary)
+
+
 @dataclass(slots=True)
 class Tally:
     """Counts what happens and passes it on to the observer. One a run."""
@@ -102,15 +148,20 @@ class Tally:
             self.retries += 1
         self.observer.retrying(error)
 
-    def end(self, outcome: Outcome, *, refused: bool = False) -> None:
+    def end(self, outcome: Outcome) -> None:
         """Count an object that came to its end."""
         self.endings[outcome.ending] += 1
         self.escaped += outcome.escaped
-        if outcome.ending is Ending.FAILED:
-            self.refused += refused
-            if len(self.failures) < FAILURES_IN_SUMMARY:
-                self.failures.append(Failure(outcome.bucket, outcome.key, outcome.error, outcome.message))
         self.observer.ended(outcome)
+
+    def fail(self, remote: RemoteObject, error: ObjectError) -> None:
+        """Count an object that failed, and remember why."""
+        self.refused += isinstance(error, Refused)
+        if len(self.failures) < FAILURES_IN_SUMMARY:
+            self.failures.append(Failure(remote.bucket, remote.key, error.code, error.message))
+        self.end(
+            Outcome(Ending.FAILED, remote.bucket, remote.key, remote.size, error=error.code, message=error.message)
+        )
 
     @property
     def in_place(self) -> int:

@@ -1,3 +1,27 @@
 """S3, seen from here: the only room that imports the SDK or speaks HTTP."""
 
 from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sealift.config import Settings
+from sealift.s3.store import ObjectStore
+from sealift.tally import Tally
+
+
+@asynccontextmanager
+async def connected(settings: Settings, tally: Tally) -> AsyncIterator[ObjectStore]:
+    """Open the object store that `settings` describe, with one connection a worker and one a listing beside them.
+
+    Raises ConfigError, CredentialsError.
+    """
+    from sealift.s3.persistent import PersistentStore
+    from sealift.s3.sdk import SdkStore
+
+    async with SdkStore(settings.connection, connections=settings.transfer.workers + LISTINGS) as store:
+        yield PersistentStore(store, settings.retry, told=tally.retry)
+
+
+LISTINGS = 8
+"""Connections for listings and heads, which are few: sources beyond these wait for each other, not for bodies."""

@@ -69,7 +69,7 @@ class SdkBody:
     @property
     def finished(self) -> bool:
         """Whether the connection is free for another request."""
-        return bool(self._stream.at_eof())
+        return bool(self._stream.content.at_eof())
 
 
 class _Client:
@@ -215,9 +215,7 @@ class SdkStore:
                 )
                 yield body
             finally:
-                if body.finished:
-                    answer["Body"].release()
-                else:
+                if not body.finished:
                     answer["Body"].close()
 
     def _payer(self) -> dict[str, str]:

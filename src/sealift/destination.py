@@ -1,0 +1,602 @@
+"""The destination: a tree of directories that is only ever entered through directory descriptors.
+
+    DEST/…                   the mirrored files
+    DEST/.sealift/lock       held by the run that writes here
+    DEST/.sealift/partial/   files in flight
+
+DEST itself may be a symbolic link. Below it every directory is opened by one name in the directory
+before it, with O_NOFOLLOW: no symbolic link is followed whoever put it there, nothing outside DEST is
+reached, and a path may be longer than PATH_MAX. What is in the way is named (Blocked) and left alone.
+
+Directories stay open for the next file (least recently used first out). One that was deleted meanwhile
+is noticed and entered again from the top. One that somebody moves away during a run takes the files that
+are being written to it along.
+
+Everything here blocks, belongs into worker threads, and may be called from several at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import re
+import socket
+import stat
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+from sealift.errors import LocalStorageError
+from sealift.localpath import LocalPath, beside_directory
+from sealift.model import RemoteObject
+from sealift.partial import (
+    NOTE,
+    NOTE_IN_WRITING,
+    Blocked,
+    Kind,
+    PartialFile,
+    discard,
+    kind_of,
+    rename_new,
+    translated,
+)
+
+OWN_DIRECTORY: Final = ".sealift"
+
+_KEPT_OPEN = 128
+"""Directories. An eighth of the 1,024 descriptors that a process commonly gets; the rest is for connections."""
+
+_SECOND = 1_000_000_000
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_BELOW = _DIRECTORY | os.O_NOFOLLOW
+# O_NONBLOCK: a fifo of that name must not hold the run up.
+_LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_PARTIAL = re.compile(rf"([0-9a-f]{{32}})(?:{re.escape(NOTE)}|{re.escape(NOTE_IN_WRITING)})?")
+
+_T = TypeVar("_T")
+Segments = tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """There is nothing of that name."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A regular file."""
+
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """Something that Sealift never makes, follows or replaces."""
+
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class BlockedBy:
+    """The first `depth` names lead to a `kind` where a directory is needed; a file may be one of ours."""
+
+    depth: int
+    kind: Kind
+
+
+Local = Missing | File | Directory | Other | BlockedBy
+
+_MISSING = Missing()
+_IS_DIRECTORY = Directory()
+
+
+class Destination:
+    """An open destination. `open` it, `lock` it before writing, and close it (or use `with`)."""
+
+    def __init__(self, path: Path, root_fd: int | None, own_fd: int | None, partial_fd: int | None) -> None:
+        self.path = path
+        self._directories = None if root_fd is None else _Directories(root_fd)
+        self._own_fd = own_fd
+        self._partial_fd = partial_fd
+        self._lock_fd: int | None = None
+
+    @classmethod
+    def open(cls, path: Path, *, create: bool) -> Destination:
+        """Open the directory at `path`, making it and its parents with `create`.
+
+        Without `create` nothing is written, and where nothing exists every look says so (a dry run).
+        Raises LocalStorageError.
+        """
+        try:
+            if create:
+                path.mkdir(parents=True, exist_ok=True)
+            root_fd = os.open(path, _DIRECTORY)
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and not create:
+                return cls(path, None, None, None)
+            raise _unusable(error, path) from error
+        if not create:
+            return cls(path, root_fd, None, None)
+        try:
+            return cls(path, root_fd, *_own_directories(root_fd, path))
+        except BaseException:
+            os.close(root_fd)
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every descriptor and let go of the lock."""
+        if self._directories is not None:
+            self._directories.close()
+        for descriptor in (self._partial_fd, self._lock_fd, self._own_fd):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._partial_fd = self._lock_fd = self._own_fd = None
+
+    @property
+    def partial_fd(self) -> int:
+        """The directory for files in flight. It stays the destination's to close."""
+        return _needed(self._partial_fd)
+
+    def own_directory(self, name: str) -> int:
+        """Return a new descriptor, the caller's to close, of a directory in .sealift, made if need be."""
+        return _own_directory(_needed(self._own_fd), name, self.path / OWN_DIRECTORY / name)
+
+    def lock(self) -> None:
+        """Keep every other run out until `close`, or until this process ends in whatever way.
+
+        LocalStorageError, naming the other run, if there is one. Child processes do not inherit it.
+        """
+        path = self.path / OWN_DIRECTORY / "lock"
+        own_fd = _needed(self._own_fd)
+        while self._lock_fd is None:
+            try:
+                descriptor = os.open("lock", _LOCK, 0o666, dir_fd=own_fd)
+            except OSError as error:
+                raise _unusable(error, path) from error
+            try:
+                if self._locked(descriptor, own_fd, path):
+                    self._lock_fd = descriptor
+            finally:
+                if self._lock_fd is None:
+                    os.close(descriptor)
+
+    def facts(self, path: LocalPath) -> Local:
+        """Return what is at `path` now: one lstat where its directory is open already."""
+        if self._directories is None:
+            return _MISSING
+        if not path.segments:
+            return _IS_DIRECTORY
+        *parents, name = path.segments
+        try:
+            return self._in_directory(tuple(parents), lambda fd: _look(fd, name), path)
+        except FileNotFoundError:
+            return _MISSING
+        except Blocked as blocked:
+            return BlockedBy(blocked.depth, blocked.kind)
+
+    @staticmethod
+    def up_to_date(facts: Local, obj: RemoteObject) -> bool:
+        """Whether the file has the object's size and modification time.
+
+        Some file systems, and the Last-Modified of a HEAD, keep whole seconds only: where either side
+        has no fraction, the seconds decide.
+        """
+        if not isinstance(facts, File) or facts.size != obj.size:
+            return False
+        here, there = facts.mtime_ns, obj.last_modified_ns
+        if here % _SECOND and there % _SECOND:
+            return here == there
+        return here // _SECOND == there // _SECOND
+
+    def make_directory(self, segments: Segments, *, sync: bool = False) -> bool:
+        """Make a directory and those above it; whether it is new. Blocked by anything else there."""
+        if not segments:
+            return False
+        *parents, name = segments
+        where = LocalPath(segments, escaped=False, directory=True)
+
+        def make(fd: int) -> bool:
+            made = _make(fd, name, sync=sync)
+            kind = kind_of(os.lstat(name, dir_fd=fd).st_mode)
+            if kind is not Kind.DIRECTORY:
+                raise Blocked(where.text, depth=len(segments), kind=kind)
+            return made
+
+        return self._in_directory(tuple(parents), make, where, make=True, sync=sync)
+
+    def place(self, partial: PartialFile, path: LocalPath, mtime_ns: int, *, sync: bool = False) -> None:
+        """Commit: make the directories, set the time, and rename the partial file to its final name.
+
+        A regular file there is replaced in one step. Blocked when anything else is there, or when a
+        directory on the way is something else: the partial file can then be placed elsewhere. With
+        `sync` bytes and name are on the disk when this returns.
+        """
+        *parents, name = _file_segments(path)
+
+        def commit(fd: int) -> None:
+            text, depth = path.text, len(path.segments)
+            partial.commit(fd, name, mtime_ns, sync=sync, path=text, depth=depth)
+
+        self._in_directory(tuple(parents), commit, path, make=True, sync=sync)
+
+    def move_beside(self, path: LocalPath) -> bool:
+        """Rename file `a` to `a%file`, as directory `a` is needed; whether there was a file to rename.
+
+        Nothing is ever overwritten: Blocked when there is an `a%file` already, or when `a` is neither a
+        file nor a directory. When another thread was faster there is nothing left to do.
+        """
+        return self._move(path, beside_directory(path))
+
+    def move_back(self, path: LocalPath) -> bool:
+        """Rename file `a%file` to `a`, as directory `a` is gone; whether there was a file to rename.
+
+        Nothing is ever overwritten: Blocked when there is an `a`.
+        """
+        return self._move(beside_directory(path), path)
+
+    def remove_file(self, path: LocalPath) -> bool:
+        """Delete a file; whether there was one. Blocked when it is anything but a regular file."""
+        *parents, name = _file_segments(path)
+
+        def remove(fd: int) -> bool:
+            if _only_a_file(fd, name, path):
+                os.unlink(name, dir_fd=fd)
+                return True
+            return False
+
+        try:
+            return self._in_directory(tuple(parents), remove, path)
+        except FileNotFoundError:
+            return False
+
+    def partials(self) -> frozenset[str]:
+        """Return the names of the partial files (`partial_name`) that are there, or of their notes."""
+        if self._partial_fd is None:
+            return frozenset()
+        with os.scandir(self._partial_fd) as entries:
+            found = (_PARTIAL.fullmatch(entry.name) for entry in entries)
+            return frozenset(match[1] for match in found if match)
+
+    def abandon(self, names: Iterable[str]) -> None:
+        """Delete these partial files and their notes: nobody goes on with them."""
+        for name in names:
+            discard(self.partial_fd, name)
+
+    def _locked(self, descriptor: int, own_fd: int, path: Path) -> bool:
+        """Try the lock; False if the file is no longer the one of that name, so that it locks nothing."""
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise LocalStorageError(f"{path} is not a regular file; delete it", code="NotWritable")
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise LocalStorageError(
+                f"another sealift run is writing to {self.path} ({_holder(descriptor)}); wait for it to end, or end it",
+                code="DestinationLocked",
+            ) from error
+        except OSError as error:
+            raise LocalStorageError(
+                f"{path} cannot be locked ({error.strerror}); "
+                "the destination must be on a file system that has file locks (flock)",
+                code="CannotLock",
+            ) from error
+        try:
+            if not os.path.samestat(os.fstat(descriptor), os.lstat("lock", dir_fd=own_fd)):
+                return False
+        except FileNotFoundError:
+            return False
+        holder = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        data = json.dumps(holder).encode() + b"\n"
+        try:
+            # Never empty in between: somebody who is refused may be reading it.
+            os.pwrite(descriptor, data, 0)
+            os.ftruncate(descriptor, len(data))
+        except OSError as error:
+            raise _unusable(error, path) from error
+        return True
+
+    def _move(self, source: LocalPath, target: LocalPath) -> bool:
+        *parents, name = _file_segments(source)
+        new = target.segments[-1]
+
+        def move(fd: int) -> bool:
+            if not _only_a_file(fd, name, source, or_directory=True):
+                return False
+            try:
+                rename_new(fd, name, fd, new)
+            except FileNotFoundError:
+                return False
+            except FileExistsError:
+                if not _only_a_file(fd, name, source, or_directory=True):
+                    return False
+                kind = kind_of(os.lstat(new, dir_fd=fd).st_mode)
+                raise Blocked(target.text, depth=len(target.segments), kind=kind) from None
+            return True
+
+        try:
+            return self._in_directory(tuple(parents), move, source)
+        except FileNotFoundError:
+            return False
+
+    def _in_directory(
+        self,
+        segments: Segments,
+        act: Callable[[int], _T],
+        path: LocalPath,
+        *,
+        make: bool = False,
+        sync: bool = False,
+    ) -> _T:
+        """Return act(descriptor of the directory), the directories made with `make`.
+
+        FileNotFoundError is the caller's unless `make`; other OSErrors become ours.
+        """
+        directories = self._directories
+        if directories is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        try:
+            try:
+                with directories.entered(segments, make=make, sync=sync) as descriptor:
+                    return act(descriptor)
+            except FileNotFoundError:
+                # A directory that is kept open may have been deleted: once more, from the top.
+                if not directories.forget(segments, only_deleted=not make):
+                    raise
+                with directories.entered(segments, make=make, sync=sync) as descriptor:
+                    return act(descriptor)
+        except FileNotFoundError as error:
+            if not make:
+                raise
+            raise LocalStorageError(
+                f"{self.path / path.text}: deleted by somebody else while this run writes to it; run again",
+                code="Vanished",
+            ) from error
+        except OSError as error:
+            raise translated(error, str(self.path / path.text)) from error
+
+
+class _Directories:
+    """Open directories by path, the least recently used closed first, none while it is in use."""
+
+    def __init__(self, root_fd: int) -> None:
+        self._root = _Entered(root_fd)
+        self._kept: OrderedDict[Segments, _Entered] = OrderedDict()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    @contextmanager
+    def entered(self, segments: Segments, *, make: bool, sync: bool) -> Iterator[int]:
+        """Lend the descriptor of a directory below the root, entered name by name.
+
+        With `make`, missing ones are made. Blocked when one is something else; FileNotFoundError.
+        """
+        depth, directory = self._nearest(segments)
+        try:
+            while depth < len(segments):
+                depth += 1
+                descriptor = self._enter(directory.descriptor, segments[:depth], make, sync)
+                below = self._keep(segments[:depth], descriptor)
+                self._leave(directory)
+                directory = below
+            yield directory.descriptor
+        finally:
+            self._leave(directory)
+
+    def forget(self, segments: Segments, *, only_deleted: bool) -> bool:
+        """Keep the directories on this path no longer, or those of them that were deleted.
+
+        Returns whether there were any.
+        """
+        forgotten = []
+        with self._lock:
+            for depth in range(1, len(segments) + 1):
+                kept = self._kept.get(segments[:depth])
+                if kept and not (only_deleted and os.fstat(kept.descriptor).st_nlink):
+                    forgotten.append(self._kept.pop(segments[:depth]))
+            self._drop(forgotten)
+        return bool(forgotten)
+
+    def close(self) -> None:
+        """Close them all; those in use when they are left."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._drop([self._root, *self._kept.values()])
+                self._kept.clear()
+
+    def _nearest(self, segments: Segments) -> tuple[int, _Entered]:
+        """Return the deepest directory on the path that is open, now in use, and its depth."""
+        with self._lock:
+            if self._closed:
+                msg = "the destination is closed"
+                raise ValueError(msg)
+            depth, found = 0, self._root
+            for tried in range(len(segments), 0, -1):
+                kept = self._kept.get(segments[:tried])
+                if kept is not None:
+                    depth, found = tried, kept
+                    self._kept.move_to_end(segments[:tried])
+                    break
+            found.users += 1
+            return depth, found
+
+    def _keep(self, segments: Segments, descriptor: int) -> _Entered:
+        with self._lock:
+            entered = self._kept.get(segments)
+            if entered is not None:  # another thread came first
+                os.close(descriptor)
+            else:
+                entered = _Entered(descriptor)
+                if self._closed:
+                    entered.kept = False
+                else:
+                    self._kept[segments] = entered
+            entered.users += 1
+            while len(self._kept) > _KEPT_OPEN:
+                self._drop([self._kept.popitem(last=False)[1]])
+            return entered
+
+    def _leave(self, directory: _Entered) -> None:
+        with self._lock:
+            directory.users -= 1
+            if not directory.kept and not directory.users:
+                os.close(directory.descriptor)
+
+    def _drop(self, directories: list[_Entered]) -> None:
+        for directory in directories:
+            directory.kept = False
+            if not directory.users:
+                os.close(directory.descriptor)
+
+    @staticmethod
+    def _enter(parent_fd: int, segments: Segments, make: bool, sync: bool) -> int:
+        name = segments[-1]
+        while True:
+            try:
+                return os.open(name, _BELOW, dir_fd=parent_fd)
+            except FileNotFoundError:
+                if not make:
+                    raise
+                _make(parent_fd, name, sync=sync)
+            except OSError as error:
+                if error.errno not in {errno.ENOTDIR, errno.ELOOP}:
+                    raise
+                # It may just have changed. A directory by now is entered, one that is gone is made.
+                with suppress(FileNotFoundError):
+                    kind = kind_of(os.lstat(name, dir_fd=parent_fd).st_mode)
+                    if kind is not Kind.DIRECTORY:
+                        text = LocalPath(segments, escaped=False, directory=True).text
+                        raise Blocked(text, depth=len(segments), kind=kind) from error
+
+
+class _Entered:
+    """An open directory, how many threads use it, and whether it is kept for the next."""
+
+    __slots__ = ("descriptor", "kept", "users")
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.users = 0
+        self.kept = True
+
+
+def _own_directories(root_fd: int, path: Path) -> tuple[int, int]:
+    """Make .sealift and .sealift/partial; return the descriptors of both."""
+    if not os.access(".", os.W_OK | os.X_OK, dir_fd=root_fd):
+        read_only = os.fstatvfs(root_fd).f_flag & os.ST_RDONLY
+        number = errno.EROFS if read_only else errno.EACCES
+        raise translated(OSError(number, os.strerror(number)), str(path))
+    own_fd = _own_directory(root_fd, OWN_DIRECTORY, path / OWN_DIRECTORY)
+    try:
+        return own_fd, _own_directory(own_fd, "partial", path / OWN_DIRECTORY / "partial")
+    except BaseException:
+        os.close(own_fd)
+        raise
+
+
+def _own_directory(parent_fd: int, name: str, path: Path) -> int:
+    try:
+        _make(parent_fd, os.fsencode(name), sync=False)
+        return os.open(name, _BELOW, dir_fd=parent_fd)
+    except OSError as error:
+        raise _unusable(error, path) from error
+
+
+def _needed(descriptor: int | None) -> int:
+    if descriptor is None:
+        msg = "the destination is closed or was not opened for writing"
+        raise ValueError(msg)
+    return descriptor
+
+
+def _make(parent_fd: int, name: bytes, *, sync: bool) -> bool:
+    """Make a directory unless there is something of that name; whether it was made."""
+    try:
+        os.mkdir(name, 0o777, dir_fd=parent_fd)
+    except FileExistsError:
+        return False
+    if sync:
+        os.fsync(parent_fd)
+    return True
+
+
+def _look(directory_fd: int, name: bytes) -> Local:
+    try:
+        about = os.lstat(name, dir_fd=directory_fd)
+    except FileNotFoundError:
+        if not os.fstat(directory_fd).st_nlink:
+            raise  # the directory itself was deleted, and there may be another of its name
+        return _MISSING
+    if stat.S_ISREG(about.st_mode):
+        return File(about.st_size, about.st_mtime_ns)
+    kind = kind_of(about.st_mode)
+    return _IS_DIRECTORY if kind is Kind.DIRECTORY else Other(kind)
+
+
+def _only_a_file(directory_fd: int, name: bytes, path: LocalPath, *, or_directory: bool = False) -> bool:
+    """Whether a file is there; Blocked when it is something else. `or_directory`: then just False."""
+    try:
+        kind = kind_of(os.lstat(name, dir_fd=directory_fd).st_mode)
+    except FileNotFoundError:
+        return False
+    if kind is Kind.FILE:
+        return True
+    if or_directory and kind is Kind.DIRECTORY:
+        return False
+    raise Blocked(path.text, depth=len(path.segments), kind=kind)
+
+
+def _file_segments(path: LocalPath) -> Segments:
+    if path.directory or not path.segments:
+        msg = f"not a file: {path}"
+        raise ValueError(msg)
+    return path.segments
+
+
+def _unusable(error: OSError, path: Path) -> LocalStorageError:
+    """Return what is wrong with DEST or one of our own files in it: that ends the run."""
+    if error.errno in {errno.ENOTDIR, errno.EEXIST, errno.ELOOP, errno.EISDIR, errno.ENXIO}:
+        return LocalStorageError(
+            f"{path} cannot be used: something else is there, or on the way to it, which is not what "
+            f"Sealift makes ({error.strerror}); move it away or choose another destination",
+            code="NotADirectory",
+        )
+    failure = translated(error, str(path))
+    return failure if isinstance(failure, LocalStorageError) else LocalStorageError(failure.message, code=failure.code)
+
+
+def _holder(descriptor: int) -> str:
+    """Return who wrote the lock file, as far as it can be read."""
+    try:
+        holder = json.loads(os.pread(descriptor, 1024, 0))
+        return f"process {holder['pid']} on {holder['host']}, started {holder['started']}"
+    except (OSError, ValueError, LookupError, TypeError):
+        return "which has not said who it is"

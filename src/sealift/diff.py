@@ -1,0 +1,157 @@
+"""Each listed object is held against what is on disk: fetch it, leave it, or say why it cannot be mirrored.
+
+An object is up to date when the file in its place has its size and its time. One hop to a thread compares a whole
+page; only where something is in the way (`sealift.placing`) an object is looked at alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from anyio.to_thread import run_sync
+
+from sealift.config import Settings
+from sealift.destination import Destination, Directory, File, Missing, Other
+from sealift.errors import ObjectError
+from sealift.fetch import Job
+from sealift.localpath import LocalPath, beside_directory, local_path
+from sealift.model import ByteRange, Ending, Outcome, RemoteObject
+from sealift.partial import Blocked, Kind, PartialFile, partial_name
+from sealift.placing import MOST_MOVES, Place, WayMaker, not_representable
+from sealift.planning import count_parts, missing, part_size_for
+from sealift.s3.translate import ARCHIVED, archived
+from sealift.selection import Source
+from sealift.tally import Tally
+
+Finding = Job | Outcome | ObjectError
+"""What a look at an object's place says: fetch it, it has ended, or something is in the way or wrong."""
+
+
+class Diff:
+    """Turns listed objects into outcomes and jobs."""
+
+    def __init__(
+        self,
+        *,
+        destination: Destination,
+        way: WayMaker,
+        settings: Settings,
+        tally: Tally,
+        several: bool,
+        dry: bool,
+    ) -> None:
+        """`several`: each bucket has a directory of its own. `dry`: nothing on disk is changed."""
+        self._destination = destination
+        self._way = way
+        self._settings = settings
+        self._tally = tally
+        self._several = several
+        self._dry = dry
+        self._partials = destination.partials()
+
+    async def jobs(self, source: Source, remotes: Sequence[RemoteObject], *, restarts: int = 0) -> list[Job]:
+        """Return a job for each object that has to be fetched; end the others. Raises RunError.
+
+        `restarts` is how often the objects were started over already.
+        """
+        findings = await run_sync(self._compare, source, remotes)
+        jobs = []
+        for remote, place, finding in findings:
+            job = await self._resolve(remote, place, finding)
+            if job is not None:
+                job.restarts = restarts
+                jobs.append(job)
+        return jobs
+
+    async def _resolve(self, remote: RemoteObject, place: Place, finding: Finding) -> Job | None:
+        for _ in range(MOST_MOVES):
+            if isinstance(finding, Job):
+                return finding
+            if isinstance(finding, Outcome):
+                self._tally.end(finding)
+                return None
+            if not isinstance(finding, Blocked):
+                break
+            try:
+                place = await self._way.make_way(remote, place, finding)
+            except ObjectError as error:
+                finding = error
+                break
+            # A dry run has not cleared the way that a real one would have cleared.
+            cleared = self._dry and finding.kind is Kind.FILE
+            finding = self._job(remote, place) if cleared else await run_sync(self._look, remote, place)
+        self._tally.fail(remote, finding if isinstance(finding, ObjectError) else not_representable(remote))
+        return None
+
+    def _compare(self, source: Source, remotes: Sequence[RemoteObject]) -> list[tuple[RemoteObject, Place, Finding]]:
+        """Look at the places of many objects: one hop to a thread for a whole page."""
+        under = source.directory if self._several else None
+        findings = []
+        for remote in remotes:
+            key_below = remote.key[len(source.prefix) :]
+            place = Place(source, key_below, local_path(key_below, remote.size, under=under), under)
+            findings.append((remote, place, self._look(remote, place)))
+        return findings
+
+    def _look(self, remote: RemoteObject, place: Place) -> Finding:
+        """Look at one object's place."""
+        path = place.path
+        if path.escaped and self._settings.selection.strict_keys:
+            return not_representable(remote)
+        if remote.storage_class in ARCHIVED and not remote.restored:
+            return archived(remote.bucket, remote.key, remote.storage_class)
+        try:
+            return self._look_for_directory(remote, path) if path.directory else self._look_for_file(remote, place)
+        except ObjectError as error:
+            return error
+
+    def _look_for_directory(self, remote: RemoteObject, path: LocalPath) -> Finding:
+        if self._dry:
+            made = isinstance(self._destination.facts(path), Missing)
+        else:
+            made = self._destination.make_directory(path.segments)
+        return self._way.outcome(remote, path, Ending.DOWNLOADED if made else Ending.UP_TO_DATE)
+
+    def _look_for_file(self, remote: RemoteObject, place: Place) -> Finding:
+        path, strict = place.path, self._settings.selection.strict_keys
+        facts = self._destination.facts(path)
+        if isinstance(facts, File):
+            if self._destination.up_to_date(facts, remote):
+                return self._way.outcome(remote, path, Ending.UP_TO_DATE)
+        elif isinstance(facts, Directory):
+            beside = beside_directory(path)
+            if not strict and self._destination.up_to_date(self._destination.facts(beside), remote):
+                return self._way.outcome(remote, beside, Ending.UP_TO_DATE)
+            return Blocked(path.text, depth=len(path.segments), kind=Kind.DIRECTORY)
+        elif isinstance(facts, Missing):
+            if self._destination.up_to_date(self._destination.facts(beside_directory(path)), remote):
+                # The directory that needed the name is gone.
+                if not self._dry:
+                    self._destination.move_back(path)
+                return self._way.outcome(remote, path, Ending.UP_TO_DATE)
+        elif isinstance(facts, Other):
+            return Blocked(path.text, depth=len(path.segments), kind=facts.kind)
+        else:
+            in_the_way = LocalPath(path.segments[: facts.depth], escaped=False, directory=False)
+            return Blocked(in_the_way.text, depth=facts.depth, kind=facts.kind)
+        return self._job(remote, place)
+
+    def _job(self, remote: RemoteObject, place: Place) -> Job:
+        size = part_size_for(remote.size, self._settings.transfer.part_size)
+        job = Job(remote, size, target=place, done=self._left_over(remote))
+        left = missing(remote.size, job.done)
+        self._tally.observer.planned(
+            remote, place.path.text, sum(map(len, left)), count_parts(remote.size, size, job.done)
+        )
+        return job
+
+    def _left_over(self, remote: RemoteObject) -> list[ByteRange]:
+        """Return what an earlier run left of exactly this version."""
+        if not self._partials or (name := partial_name(remote)) not in self._partials:
+            return []
+        resumed = PartialFile.resume(self._destination.partial_fd, name, remote.size)
+        if resumed is None:
+            return []
+        partial, done = resumed
+        partial.close()
+        return list(done)

@@ -1,0 +1,431 @@
+"""Get one object: to a file, by concurrent ranged GETs that end in one rename; or to a stream, in order.
+
+To a stream:
+
+1. Workers take the object's parts in order; whoever takes one has reserved memory for it first, so the part that
+   is due next always has its memory and the budget can never be used up by later ones.
+2. Each fetches its part, trying again by itself from the byte reached.
+3. Whoever has the part that is due writes it out.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from pathlib import Path
+
+import anyio
+from anyio.to_thread import run_sync
+
+from sealift.bandwidth import Bandwidth
+from sealift.config import Settings
+from sealift.errors import (
+    AccessError,
+    Changed,
+    ConfigError,
+    Integrity,
+    LocalStorageError,
+    ObjectError,
+    Permanent,
+    RunError,
+)
+from sealift.fetch import Fetcher, Job, rest, ungrouped
+from sealift.line import Line
+from sealift.localpath import local_path
+from sealift.memory import Memory
+from sealift.model import ByteRange, Ending, Outcome, Part, RemoteObject, Summary
+from sealift.partial import PartialFile, partial_name, translated
+from sealift.planning import MIB, count_parts, missing, part_size_for, parts
+from sealift.retry import Attempts, after
+from sealift.s3 import connected
+from sealift.s3.store import ObjectStore
+from sealift.s3.translate import ARCHIVED, archived
+from sealift.selection import Location, parse_location
+from sealift.stream import Stream
+from sealift.tally import Observer, Observers, Tally
+
+
+async def get(
+    source: str,
+    target: str | os.PathLike[str] | None = None,
+    settings: Settings | None = None,
+    *,
+    observer: Observer | None = None,
+) -> Summary:
+    """Get the object `source` (`s3://bucket/key`) into the file `target`, atomically, and return what was done.
+
+    Without a target, or with a directory, the file is named after the key's last segment. A target that is no
+    regular file (a device, a named pipe) is written in order. An unfinished object is kept beside its target and
+    continued by the next call. An object that fails is in the summary's `failures`.
+
+    Raises ConfigError; and CredentialsError, AccessError, LocalStorageError or SourceError, each with `.summary`.
+    """
+    location = _object_at(source)
+    path = await run_sync(_target, target, location)
+    if path.exists() and not path.is_file():
+        fd = await run_sync(_open_for_writing, path)
+        try:
+            return await get_to_stream(source, fd, settings, observer=observer)
+        finally:
+            os.close(fd)
+    run = _Run(settings or Settings(), observer)
+    with run.reported():
+        async with run.connected() as store:
+            remote = await run.describe(store, location)
+            if remote is not None:
+                await run.to_file(store, remote, path)
+    return run.summary()
+
+
+async def get_to_stream(
+    source: str, fd: int, settings: Settings | None = None, *, observer: Observer | None = None
+) -> Summary:
+    """Get the object `source` and write its bytes, in order, to the open descriptor `fd`, which stays open.
+
+    Memory is bounded by the settings. Once bytes were written, an object that is overwritten meanwhile fails.
+    Raises what `get` raises, and BrokenPipeError when the reader is gone.
+    """
+    location = _object_at(source)
+    run = _Run(settings or Settings(), observer)
+    with run.reported():
+        async with run.connected() as store:
+            remote = await run.describe(store, location)
+            if remote is not None:
+                await run.to_stream(store, remote, fd)
+    return run.summary()
+
+
+def _object_at(source: str) -> Location:
+    location = parse_location(source)
+    if not location.key:
+        raise ConfigError(f"{source!r} names no object: write s3://BUCKET/KEY, or run sealift mirror for a prefix")
+    return location
+
+
+def _target(target: str | os.PathLike[str] | None, location: Location) -> Path:
+    """Return the file that is meant; a symbolic link's own target, as its owner means that."""
+    text = os.fspath(target) if target is not None else "."
+    path = Path(text)
+    if path.is_dir() or text.endswith("/"):
+        last = location.key.rpartition("/")[2]
+        if not last:
+            raise ConfigError(f"the key {location.key!r} ends with a slash: name the file to write")
+        path /= os.fsdecode(local_path(last, 1).segments[-1])
+    return path.resolve()
+
+
+def _open_for_writing(path: Path) -> int:
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise translated(error, str(path)) from error
+
+
+class _Run:
+    """The getting of one object."""
+
+    def __init__(self, settings: Settings, observer: Observer | None) -> None:
+        self._tally = Tally(Observers(*([] if observer is None else [observer])), anyio.current_time())
+        self._settings = settings
+        self._described = False
+
+    def summary(self) -> Summary:
+        """Return what was done up to now."""
+        return self._tally.summary(anyio.current_time(), complete=self._described)
+
+    @contextmanager
+    def reported(self) -> Iterator[None]:
+        """Report on the way out, and raise what the whole amounts to."""
+        try:
+            yield
+            if self._tally.refused:
+                raise AccessError(self._tally.failures[0].message, code=self._tally.failures[0].error)
+        except RunError as error:
+            error.summary = self.summary()
+            raise
+        finally:
+            self._tally.observer.finished(self.summary())
+
+    def connected(self) -> AbstractAsyncContextManager[ObjectStore]:
+        """Open the store."""
+        return connected(self._settings, self._tally)
+
+    async def describe(self, store: ObjectStore, location: Location) -> RemoteObject | None:
+        """Look the object up; None, counted as failed, where that fails or it is archived."""
+        try:
+            remote = await store.head(location.bucket, location.key)
+            if remote.storage_class in ARCHIVED and not remote.restored:
+                raise archived(remote.bucket, remote.key, remote.storage_class)
+        except ObjectError as error:
+            self._tally.list(1)
+            self._tally.fail(RemoteObject(location.bucket, location.key, 0, "", 0), error)
+            return None
+        self._described = True
+        self._tally.list(1)
+        return remote
+
+    async def to_file(self, store: ObjectStore, remote: RemoteObject, path: Path) -> None:
+        """Fetch the object's parts, at once as many as the settings allow, and give the file its name at the end."""
+        settings, workers = self._settings, self._settings.transfer.workers
+        line: Line[Job] = Line(1, most_returned=workers)
+        with _directory_of(path) as directory_fd:
+            landing = FileLanding(directory_fd, path)
+            with landing.locked(remote):
+
+                async def start_over(job: Job, fresh: RemoteObject) -> None:
+                    again = self._job(landing, fresh)
+                    again.restarts = job.restarts + 1
+                    line.add_again(again)
+
+                fetcher = Fetcher(
+                    store=store,
+                    line=line,
+                    landing=landing,
+                    settings=settings,
+                    tally=self._tally,
+                    start_over=start_over,
+                )
+                line.add_again(self._job(landing, remote))
+                line.close()
+                try:
+                    with ungrouped():
+                        async with anyio.create_task_group() as pool:
+                            for _ in range(workers):
+                                pool.start_soon(fetcher.work)
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await run_sync(fetcher.keep)
+
+    def _job(self, landing: FileLanding, remote: RemoteObject) -> Job:
+        size = part_size_for(remote.size, self._settings.transfer.part_size)
+        job = Job(remote, size, done=landing.left_over(remote))
+        left = missing(remote.size, job.done)
+        gets = count_parts(remote.size, size, job.done)
+        self._tally.observer.planned(remote, landing.path.name, sum(map(len, left)), gets)
+        return job
+
+    async def to_stream(self, store: ObjectStore, remote: RemoteObject, fd: int) -> None:
+        """Fetch the object's parts and write them out in order."""
+        stream = Stream(fd, "the output")
+        restarts = 0
+        try:
+            while True:
+                ordered = _Ordered(store, remote, self._settings, self._tally, stream)
+                try:
+                    await ordered.run()
+                except Changed as error:
+                    if ordered.written or restarts >= self._settings.retry.restarts:
+                        raise _overwritten(remote, ordered.written) from error
+                    restarts += 1
+                    remote = await store.head(remote.bucket, remote.key, remote.version_id)
+                else:
+                    break
+        except ObjectError as error:
+            self._tally.fail(remote, error)
+        else:
+            self._tally.end(Outcome(Ending.DOWNLOADED, remote.bucket, remote.key, remote.size))
+        finally:
+            stream.close()
+
+
+def _overwritten(remote: RemoteObject, written: int) -> Permanent:
+    return Permanent(
+        f"{remote.key!r} was overwritten after {written:,} of its bytes had been written out; what was written is of "
+        "no use: run the same command again",
+        bucket=remote.bucket,
+        key=remote.key,
+        code="PreconditionFailed",
+    )
+
+
+class _Ordered:
+    """The parts of one object version on their way to a stream."""
+
+    def __init__(
+        self, store: ObjectStore, remote: RemoteObject, settings: Settings, tally: Tally, stream: Stream
+    ) -> None:
+        self.written = 0
+        self._store = store
+        self._remote = remote
+        self._settings = settings
+        self._tally = tally
+        self._stream = stream
+        self._workers = settings.transfer.workers
+        self._memory = Memory(settings.transfer.memory)
+        self._bandwidth = Bandwidth(settings.transfer.max_bandwidth)
+        self._taking = anyio.Lock()
+        self._turn = anyio.Condition()
+        # Parts are held whole until they are due: no larger than lets every worker have one.
+        share = max(MIB, settings.transfer.memory // self._workers)
+        size = settings.transfer.part_size or min(part_size_for(remote.size), share)
+        self._parts: Iterator[Part] = parts(remote.size, min(size, settings.transfer.memory))
+        tally.observer.planned(remote, "", remote.size, count_parts(remote.size, size))
+
+    async def run(self) -> None:
+        """Write the whole object. Raises ObjectError, RunError, BrokenPipeError."""
+        with ungrouped():
+            async with anyio.create_task_group() as pool:
+                for _ in range(self._workers):
+                    pool.start_soon(self._work)
+
+    async def _work(self) -> None:
+        while True:
+            async with self._taking:
+                part = next(self._parts, None)
+                if part is None:
+                    return
+                await self._memory.acquire(len(part.range))
+            try:
+                await self._emit(part.range, await self._fetch(part))
+            finally:
+                self._memory.release(len(part.range))
+
+    async def _emit(self, place: ByteRange, data: bytearray) -> None:
+        async with self._turn:
+            while self.written != place.start:
+                await self._turn.wait()
+            await self._stream.write(data)
+            self.written = place.stop
+            self._turn.notify_all()
+
+    async def _fetch(self, part: Part) -> bytearray:
+        """Return the bytes of a part, after as many attempts as it takes or the settings allow."""
+        data, attempts = bytearray(), Attempts()
+        while True:
+            before = len(data)
+            try:
+                await self._attempt(rest(part, before), data)
+            except ObjectError as error:
+                again = after(
+                    error,
+                    attempts,
+                    self._settings.retry,
+                    progressed=len(data) > before,
+                    chance=random.random(),
+                )
+                if again is None:
+                    raise
+                self._tally.retry(error)
+                attempts = again.attempts
+                await anyio.sleep(again.delay)
+            else:
+                return data
+
+    async def _attempt(self, part: Part, data: bytearray) -> None:
+        if not part.whole and not part.range:
+            return
+        self._tally.get_requests += 1
+        async with self._store.open(self._remote, part) as body:
+            while chunk := await body.read():
+                self._tally.receive(len(chunk))
+                data += chunk
+                await self._bandwidth.spend(len(chunk))
+
+
+class FileLanding:
+    """The `Landing` of one file: its partial file is beside it, under a name that begins with a dot."""
+
+    def __init__(self, directory_fd: int, path: Path) -> None:
+        self.path = path
+        self._directory_fd = directory_fd
+
+    @contextmanager
+    def locked(self, remote: RemoteObject) -> Iterator[None]:
+        """Keep others from writing the same partial file. Raises LocalStorageError where one does."""
+        name = f"{_partial_name(remote)}.lock"
+        while True:
+            try:
+                fd = os.open(
+                    name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=self._directory_fd
+                )
+            except OSError as error:
+                raise translated(error, str(self.path)) from error
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(fd), os.stat(name, dir_fd=self._directory_fd)):
+                    break
+            except FileNotFoundError:
+                pass  # its last holder has just deleted it: make another one
+            except BlockingIOError as error:
+                os.close(fd)
+                raise LocalStorageError(
+                    f"another sealift get is writing {self.path}; wait for it to end", code="DestinationLocked"
+                ) from error
+            os.close(fd)
+        try:
+            yield
+        finally:
+            os.unlink(name, dir_fd=self._directory_fd)
+            os.close(fd)
+
+    def left_over(self, remote: RemoteObject) -> list[ByteRange]:
+        """Return what an earlier call left of exactly this version."""
+        resumed = PartialFile.resume(self._directory_fd, _partial_name(remote), remote.size)
+        if resumed is None:
+            return []
+        partial, done = resumed
+        partial.close()
+        return list(done)
+
+    def begin(self, job: Job) -> PartialFile:
+        """See `Landing.begin`."""
+        name, size = _partial_name(job.remote), job.remote.size
+        if job.done:
+            resumed = PartialFile.resume(self._directory_fd, name, size)
+            if resumed is None:
+                raise Integrity(f"the partial file of {self.path} has vanished; run again", code="PartialFileLost")
+            return resumed[0]
+        return PartialFile.create(self._directory_fd, name, size, preallocate=size > job.part_size)
+
+    async def land(self, job: Job, partial: PartialFile) -> Outcome:
+        """See `Landing.land`."""
+        return await run_sync(self._commit, job, partial)
+
+    def land_small(self, job: Job, data: bytes | bytearray) -> Outcome | PartialFile:
+        """See `Landing.land_small`."""
+        partial = self.begin(job)
+        try:
+            partial.write(0, data)
+            return self._commit(job, partial)
+        except BaseException:
+            partial.discard()
+            raise
+
+    def _commit(self, job: Job, partial: PartialFile) -> Outcome:
+        remote = job.remote
+        try:
+            partial.commit(
+                self._directory_fd,
+                os.fsencode(self.path.name),
+                remote.last_modified_ns,
+                sync=True,
+                path=str(self.path),
+            )
+        except OSError as error:
+            raise translated(error, str(self.path)) from error
+        return Outcome(Ending.DOWNLOADED, remote.bucket, remote.key, remote.size, str(self.path))
+
+
+def _partial_name(remote: RemoteObject) -> str:
+    return f".{partial_name(remote)}.sealift"
+
+
+@contextmanager
+def _directory_of(path: Path) -> Iterator[int]:
+    """Open the directory that a file goes to, made with its parents."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise LocalStorageError(
+            f"{path.parent} is not a directory: name another path to write to", code="NotADirectory"
+        ) from error
+    except OSError as error:
+        raise translated(error, str(path.parent)) from error
+    try:
+        yield fd
+    finally:
+        os.close(fd)

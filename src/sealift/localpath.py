@@ -1,0 +1,124 @@
+"""Where a key lands below the destination. Pure: no file is looked at.
+
+A key is cut at every slash into segments, and each segment becomes one file name of at most 255 bytes
+(NAME_MAX of Linux and macOS) by itself. Ordinary segments stay as they are; these do not:
+
+    nothing (`a//b`, `/a`)                                  %empty
+    `.`                                                     %dot
+    `..`                                                    %dotdot
+    `.sealift` at the first level, in any case              <segment>%literal
+    one that ends like an escaped one                       <segment>%literal
+    one with a NUL, or of more than 255 bytes by now        <its beginning>%sha256-<64 hex digits>
+
+The digest is that of the segment, with its `%literal` where it got one. A file whose own name is needed
+for a directory (`a` beside `a/b`) is called `a%file`. No two keys meet: a name that ends in one of the
+six escapes was escaped, the escape says by which rule, and what stands before it is the segment again.
+Injectivity of the digest is SHA-256's.
+
+An empty object whose key ends in a slash is a directory marker and becomes a directory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+_NAME_MAX = 255
+"""Bytes: NAME_MAX of ext4, XFS, btrfs, tmpfs and APFS."""
+
+_DIGEST_MARK = b"%sha256-"
+_BEGINNING = _NAME_MAX - len(_DIGEST_MARK) - 2 * hashlib.sha256().digest_size
+_ALWAYS_ESCAPED = {b"": b"%empty", b".": b"%dot", b"..": b"%dotdot"}
+_LOOKS_ESCAPED = re.compile(rb"%(?:empty|dot|dotdot|file|literal|sha256-[0-9a-f]{64})\Z")
+_OWN_DIRECTORY = ".sealift"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPath:
+    """A place below the destination, as the file names that lead there.
+
+    No segments at all is the destination itself, and then always a directory.
+    """
+
+    segments: tuple[bytes, ...]
+    escaped: bool
+    """At least one name is not what the key says."""
+    directory: bool
+    """A directory marker: there is a directory to make and no file to write."""
+
+    @property
+    def text(self) -> str:
+        """The path below the destination, to be shown and recorded (PEP 383 for foreign bytes)."""
+        return b"/".join(self.segments).decode("utf-8", "surrogateescape")
+
+
+def local_path(key_below: str, size: int, *, under: str | None = None) -> LocalPath:
+    """Return the place of the object whose key, after the source's prefix, is `key_below`.
+
+    `size` (bytes) tells a directory marker from an object with an odd key. `under` is the directory of
+    the bucket when there are several sources. Raises UnicodeEncodeError for a string that no bytes
+    decode to (a surrogate that is not PEP 383's).
+    """
+    keys = _bytes(key_below).split(b"/")
+    directory = size == 0 and not keys[-1]
+    if directory:
+        keys.pop()
+    if under is not None:
+        keys.insert(0, _bytes(under))
+    names = tuple(_name(key, first=not level) for level, key in enumerate(keys))
+    return LocalPath(names, names != tuple(keys), directory)
+
+
+def beside_directory(path: LocalPath) -> LocalPath:
+    """Return where the file of `path` goes when that very name is needed for a directory."""
+    if path.directory or not path.segments:
+        msg = f"not a file: {path}"
+        raise ValueError(msg)
+    return LocalPath((*path.segments[:-1], _fitted(path.segments[-1] + b"%file")), True, False)
+
+
+def ancestor_key(key_below: str, depth: int, *, under: str | None = None) -> str | None:
+    """Return the key whose file would stand where directory number `depth` of this key's path stands.
+
+    `depth` counts file names from the destination, from 1, as `Blocked.depth` does; `under` as for
+    `local_path`. None for the bucket's own directory, where no object's file can stand.
+    """
+    depth -= under is not None
+    return "/".join(key_below.split("/")[:depth]) if depth else None
+
+
+def _bytes(text: str) -> bytes:
+    # Keys are UTF-8 whatever the locale says, so this is not os.fsencode.
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _name(segment: bytes, *, first: bool) -> bytes:
+    """Map one segment of a key to one file name; `first`: directly in the destination."""
+    if segment in _ALWAYS_ESCAPED:
+        return _ALWAYS_ESCAPED[segment]
+    if (b"%" in segment and _LOOKS_ESCAPED.search(segment)) or (first and _is_own(segment)):
+        segment += b"%literal"
+    return _fitted(segment)
+
+
+def _is_own(segment: bytes) -> bool:
+    return segment[:1] == b"." and segment.decode("utf-8", "replace").casefold() == _OWN_DIRECTORY
+
+
+def _fitted(name: bytes) -> bytes:
+    """Return the name, or its beginning and its digest where no file can be called so."""
+    if len(name) <= _NAME_MAX and b"\0" not in name:
+        return name
+    beginning = name[: _character_boundary(name, _BEGINNING)].replace(b"\0", b"_")
+    return beginning + _DIGEST_MARK + hashlib.sha256(name).hexdigest().encode()
+
+
+def _character_boundary(data: bytes, limit: int) -> int:
+    """Return the greatest length up to `limit` that cuts no UTF-8 character in two."""
+    if len(data) <= limit:
+        return len(data)
+    for end in range(limit, limit - 4, -1):  # a character has at most four bytes
+        if data[end] & 0xC0 != 0x80:  # not a continuation byte
+            return end
+    return limit  # not UTF-8 here: any cut is as good

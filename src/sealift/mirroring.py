@@ -1,0 +1,309 @@
+"""Mirror S3 prefixes onto local disk: the stages, wired in one task group.
+
+1. **List**: each source is listed page by page; a page goes downstream as it comes.
+2. **Diff**: each page's objects are held against the disk. What is in place, or cannot be mirrored, ends here.
+3. **Plan**: the others stand in line as jobs, to be cut into parts as workers ask for them.
+4. **Fetch**, **write**, **commit**: a bounded pool of workers (`sealift.fetch`).
+5. **Report**: every object ends as one outcome, counted and told; the sum of them is the summary.
+
+Between the stages are bounded streams: a slow disk holds back the network, and that the listing. A listing that
+fails ends alone; what it had listed is still fetched, and the run then says that it is not complete.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import UTC, datetime
+from functools import partial as bind
+from pathlib import Path
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from anyio.to_thread import run_sync
+
+from sealift.config import Settings
+from sealift.destination import Destination
+from sealift.diff import Diff
+from sealift.errors import AccessError, ConfigError, ObjectError, RunError, SealiftError, SourceError
+from sealift.fetch import Fetcher, Job, ungrouped
+from sealift.line import Line
+from sealift.model import Ending, Forecast, RemoteObject, Summary
+from sealift.partial import translated
+from sealift.placing import Place, TreeLanding, WayMaker
+from sealift.planning import count_parts, missing
+from sealift.runlog import RunLog
+from sealift.s3 import connected
+from sealift.s3.store import ObjectStore
+from sealift.selection import Ownership, Selection, Source, parse_sources
+from sealift.tally import Observer, Observers, Tally
+
+PAGES_AHEAD = 4
+"""Listed pages that wait to be compared: enough to hide a page's round trip, 4,000 objects at the most."""
+
+JOBS_AHEAD = 2000
+"""Objects that wait for a worker: two pages, about 2 MB."""
+
+RETURNED_PER_WORKER = 2
+"""Parts that wait to be tried again, for each worker, before no new object is begun."""
+
+_Found = tuple[Source, list[RemoteObject]]
+
+
+async def mirror(
+    sources: Sequence[str],
+    dest: str | os.PathLike[str],
+    settings: Settings | None = None,
+    *,
+    observer: Observer | None = None,
+) -> Summary:
+    """Mirror what lies under `sources` into the directory `dest`, and return what was done.
+
+    Objects that are in place already are not fetched again, and unfinished ones are continued. Objects that fail
+    are in the summary's `failures`. Cancelling is safe at any time: what is complete is kept.
+
+    Raises ConfigError; and CredentialsError, AccessError, LocalStorageError or SourceError, each with `.summary`.
+    """
+    settings = settings or Settings()
+    observers = Observers(*([] if observer is None else [observer]))
+    run = _Run(parse_sources(sources), settings, Tally(observers, anyio.current_time()))
+    try:
+        with await run_sync(bind(Destination.open, Path(dest), create=True)) as destination:
+            await run_sync(destination.lock)
+            observers.add(await run_sync(_begin_log, destination))
+            async with connected(settings, run.tally) as store:
+                await run.mirror(store, destination)
+            run.judge()
+    except RunError as error:
+        error.summary = run.summary()
+        raise
+    finally:
+        observers.finished(run.summary())
+    return run.summary()
+
+
+async def plan(
+    sources: Sequence[str],
+    dest: str | os.PathLike[str],
+    settings: Settings | None = None,
+    *,
+    observer: Observer | None = None,
+) -> Forecast:
+    """Say what `mirror` would do, and change nothing. Raises what `mirror` raises."""
+    settings = settings or Settings()
+    observers = Observers(*([] if observer is None else [observer]))
+    run = _Run(parse_sources(sources), settings, Tally(observers, anyio.current_time()))
+    try:
+        with await run_sync(bind(Destination.open, Path(dest), create=False)) as destination:
+            async with connected(settings, run.tally) as store:
+                return await run.forecast(store, destination)
+    finally:
+        observers.finished(run.summary())
+
+
+def _begin_log(destination: Destination) -> RunLog:
+    directory_fd = destination.own_directory("runs")
+    try:
+        return RunLog(directory_fd, datetime.now(UTC))
+    except OSError as error:
+        raise translated(error, str(destination.path)) from error
+    finally:
+        os.close(directory_fd)
+
+
+def _clean(destination: Destination, kept: AbstractSet[str]) -> None:
+    """Drop what earlier runs left and no object of this one, which has seen them all, goes on with."""
+    destination.abandon(destination.partials() - kept)
+
+
+class _Run:
+    """One run: what its stages share."""
+
+    def __init__(self, sources: Sequence[Source], settings: Settings, tally: Tally) -> None:
+        self.tally = tally
+        self._settings = settings
+        self._several = len(sources) > 1
+        self._selection = Selection(settings.selection.filters)
+        self._ownership = Ownership(sources, self._selection)
+        self._to_list = len(self._ownership.sources)
+        self._listing_errors: list[SealiftError] = []
+
+    def summary(self) -> Summary:
+        """Return what was done up to now."""
+        return self.tally.summary(anyio.current_time(), complete=self._to_list == 0)
+
+    async def mirror(self, store: ObjectStore, destination: Destination) -> None:
+        """Run the stages. Raises RunError for what ends the run at once; `judge` looks at the rest."""
+        settings, workers = self._settings, self._settings.transfer.workers
+        way = WayMaker(
+            store, destination, self._selection, self.tally, strict=settings.selection.strict_keys, dry=False
+        )
+        diff = Diff(
+            destination=destination, way=way, settings=settings, tally=self.tally, several=self._several, dry=False
+        )
+        line: Line[Job] = Line(JOBS_AHEAD, most_returned=RETURNED_PER_WORKER * workers)
+
+        async def start_over(job: Job, fresh: RemoteObject) -> None:
+            if isinstance(job.target, Place):
+                for again in await diff.jobs(job.target.source, [fresh], restarts=job.restarts + 1):
+                    line.add_again(again)
+
+        fetcher = Fetcher(
+            store=store,
+            line=line,
+            landing=TreeLanding(destination, way),
+            settings=settings,
+            tally=self.tally,
+            start_over=start_over,
+        )
+        try:
+            with ungrouped():
+                async with anyio.create_task_group() as stages:
+                    for _ in range(workers):
+                        stages.start_soon(fetcher.work)
+                    await self._list_and_compare(store, diff, line.add)
+                    line.close()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await run_sync(fetcher.keep)
+        if not self._to_list:
+            await run_sync(_clean, destination, fetcher.kept)
+
+    async def forecast(self, store: ObjectStore, destination: Destination) -> Forecast:
+        """List and compare, and sum up what would be fetched. Raises RunError, ConfigError."""
+        way = WayMaker(
+            store,
+            destination,
+            self._selection,
+            self.tally,
+            strict=self._settings.selection.strict_keys,
+            dry=True,
+        )
+        diff = Diff(
+            destination=destination,
+            way=way,
+            settings=self._settings,
+            tally=self.tally,
+            several=self._several,
+            dry=True,
+        )
+        objects = size = gets = escaped = 0
+
+        async def count(job: Job) -> None:
+            nonlocal objects, size, gets, escaped
+            objects += 1
+            size += sum(map(len, missing(job.remote.size, job.done)))
+            gets += count_parts(job.remote.size, job.part_size, job.done)
+            escaped += isinstance(job.target, Place) and job.target.path.escaped
+
+        with ungrouped():
+            await self._list_and_compare(store, diff, count)
+        for error in self._listing_errors:
+            raise error
+        sofar = self.summary()
+        return Forecast(
+            listed=sofar.listed,
+            to_download=objects + sofar.downloaded,
+            up_to_date=sofar.up_to_date,
+            skipped=sofar.skipped,
+            failed=sofar.failed,
+            escaped=sofar.escaped + escaped,
+            bytes=size,
+            get_requests=gets,
+            seconds=sofar.seconds,
+            complete=sofar.complete,
+            failures=sofar.failures,
+        )
+
+    def judge(self) -> None:
+        """Raise the RunError or ConfigError that the whole of the run amounts to, if it does."""
+        errors = self._listing_errors
+        for kind in (ConfigError, SourceError):
+            for error in errors:
+                if isinstance(error, kind):
+                    raise error
+        tally = self.tally
+        failed = tally.endings[Ending.FAILED]
+        if tally.in_place or failed != tally.refused:
+            return
+        for error in errors:
+            raise error
+        if failed:
+            raise AccessError(
+                f"nothing could be read: all {failed:,} objects were refused; the first one: "
+                f"{tally.failures[0].message}",
+                code="AccessDenied",
+            )
+
+    async def _list_and_compare(self, store: ObjectStore, diff: Diff, take: Callable[[Job], Awaitable[None]]) -> None:
+        """List all sources at once, and compare their pages as they come."""
+        send, receive = anyio.create_memory_object_stream[_Found](PAGES_AHEAD)
+        async with receive, anyio.create_task_group() as listing:  # held open here: see docs/design.md, "Streams"
+            async with send:
+                for index, source in self._ownership.sources:
+                    listing.start_soon(self._list, store, index, source, send.clone())
+            await self._compare(receive, diff, take)
+
+    async def _list(
+        self, store: ObjectStore, index: int, source: Source, found: MemoryObjectSendStream[_Found]
+    ) -> None:
+        """List one source. Its failure is kept for the end: what was listed is worth fetching."""
+        async with found:
+            try:
+                await self._pages(store, index, source, found)
+            except (ObjectError, SourceError, AccessError, ConfigError) as error:
+                if isinstance(error, ObjectError):
+                    failure: SealiftError = SourceError(
+                        f"{source.written} cannot be listed: {error.message}", code=error.code
+                    )
+                    failure.__cause__ = error
+                else:
+                    failure = error
+                self._listing_errors.append(failure)
+                if self._several:
+                    self.tally.observer.noted("warning", failure.message)
+            else:
+                self._to_list -= 1
+
+    async def _pages(
+        self, store: ObjectStore, index: int, source: Source, found: MemoryObjectSendStream[_Found]
+    ) -> None:
+        token, anything = None, False
+        while True:
+            page = await store.list_page(source.bucket, source.prefix, token)
+            for remote in page.objects:
+                if not remote.key.startswith(source.prefix):
+                    raise SourceError(
+                        f"{source.written} cannot be listed: the server names {remote.key!r}, which does not lie there"
+                    )
+            anything = anything or bool(page.objects)
+            mine = [remote for remote in page.objects if self._ownership.owns(index, remote.key)]
+            if mine:
+                self.tally.list(len(mine))
+                await found.send((source, mine))
+            token = page.next_token
+            if token is None:
+                break
+        if not anything:
+            await self._nothing_under(store, source)
+
+    async def _nothing_under(self, store: ObjectStore, source: Source) -> None:
+        """Warn that there is nothing to mirror; raise ConfigError where an object of exactly that key was meant."""
+        if source.exact_key:
+            try:
+                await store.head(source.bucket, source.exact_key)
+            except ObjectError:
+                pass
+            else:
+                raise ConfigError(
+                    f"{source.written} is an object, not a prefix: run sealift get {source.written} instead"
+                )
+        self.tally.observer.noted("warning", f"nothing lies under {source.written}")
+
+    async def _compare(
+        self, found: MemoryObjectReceiveStream[_Found], diff: Diff, take: Callable[[Job], Awaitable[None]]
+    ) -> None:
+        async for source, remotes in found:
+            for job in await diff.jobs(source, remotes):
+                await take(job)

@@ -1,0 +1,188 @@
+"""Where objects come down on disk, and what happens when something else is there.
+
+Of `a` and `a/b`, the file `a` goes to another name (`localpath.beside_directory`), whichever of the two comes first:
+the store is asked whether what is in the way is an object's. Anything else that is in the way is somebody's own: it
+is never touched, and the object fails.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import anyio
+from anyio.to_thread import run_sync
+
+from sealift.destination import Destination
+from sealift.errors import Integrity, ObjectError, Permanent
+from sealift.fetch import Job
+from sealift.localpath import LocalPath, ancestor_key, beside_directory, local_path
+from sealift.model import Ending, Outcome, RemoteObject
+from sealift.partial import Blocked, Kind, PartialFile, partial_name
+from sealift.s3.store import ObjectStore
+from sealift.selection import Selection, Source
+from sealift.tally import Tally
+
+MOST_MOVES = 1024
+"""How many things may be found in the way of one object: the levels that a key of 1,024 bytes can have, and an end
+to it if someone keeps putting files there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an object belongs."""
+
+    source: Source
+    key_below: str
+    path: LocalPath
+    under: str | None
+    """The bucket's own directory, where there are several sources."""
+    beside: bool = False
+    """The path is not the key's own any more: a directory needs that."""
+
+
+class WayMaker:
+    """Clears the way for an object, or finds it another place. One a run."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        destination: Destination,
+        selection: Selection,
+        tally: Tally,
+        *,
+        strict: bool,
+        dry: bool,
+    ) -> None:
+        """`strict` fails objects instead of giving them another name; `dry` looks, and moves nothing."""
+        self._store = store
+        self._destination = destination
+        self._selection = selection
+        self._tally = tally
+        self._strict = strict
+        self._dry = dry
+        self._moved: set[tuple[bytes, ...]] = set()
+        self._moving = anyio.Lock()
+
+    async def make_way(self, remote: RemoteObject, place: Place, blocked: Blocked) -> Place:
+        """Return where `remote` can go now that `blocked` was seen. Raises Permanent where it cannot go anywhere."""
+        final = blocked.depth == len(place.path.segments) and not place.path.directory
+        if blocked.kind is Kind.DIRECTORY and final and not place.beside:
+            if not await self._has_objects_below(place):
+                raise blocked
+            if self._strict:
+                raise not_representable(remote)
+            return replace(place, path=beside_directory(place.path), beside=True)
+        if blocked.kind is not Kind.FILE or final:
+            raise blocked
+        key_below = ancestor_key(place.key_below, blocked.depth, under=place.under)
+        if key_below is None or not await self._is_an_object(place.source, key_below):
+            raise blocked
+        if self._strict:
+            raise not_representable(remote)
+        if not self._dry:
+            await self._move(local_path(key_below, 1, under=place.under))
+        return place
+
+    def outcome(self, remote: RemoteObject, path: LocalPath, ending: Ending) -> Outcome:
+        """Return the outcome of an object that is in place at `path`.
+
+        An object is counted as escaped once: here, or when its file was moved.
+        """
+        escaped = path.escaped and path.segments not in self._moved
+        return Outcome(ending, remote.bucket, remote.key, remote.size, path.text, escaped)
+
+    async def _has_objects_below(self, place: Place) -> bool:
+        """Say whether the directory at an object's own name is the mirror's."""
+        prefix = f"{place.source.prefix}{place.key_below}/"
+        token = None
+        while True:
+            page = await self._store.list_page(place.source.bucket, prefix, token)
+            if any(self._selection.includes(item.key[len(place.source.prefix) :]) for item in page.objects):
+                return True
+            token = page.next_token
+            if token is None:
+                return False
+
+    async def _is_an_object(self, source: Source, key_below: str) -> bool:
+        """Say whether the file where a directory is needed is the mirror's."""
+        if not self._selection.includes(key_below):
+            return False
+        try:
+            await self._store.head(source.bucket, source.prefix + key_below)
+        except ObjectError as error:
+            if error.code == "NoSuchKey":
+                return False
+            raise
+        return True
+
+    async def _move(self, path: LocalPath) -> None:
+        async with self._moving:
+            if await run_sync(self._destination.move_beside, path):
+                self._moved.add(beside_directory(path).segments)
+                self._tally.escaped += not path.escaped
+
+
+def not_representable(remote: RemoteObject) -> Permanent:
+    """Return the error of a key that would need another name, where --strict-keys forbids that."""
+    return Permanent(
+        f"{remote.key!r} cannot be a path as it is (a file system has no such name, or a file and a directory would "
+        "have to share one); run without --strict-keys to store it under another name",
+        bucket=remote.bucket,
+        key=remote.key,
+        code="KeyNotRepresentable",
+    )
+
+
+class TreeLanding:
+    """The mirror's `Landing`: a tree below the destination. Each job's target is its `Place`."""
+
+    def __init__(self, destination: Destination, way: WayMaker) -> None:
+        self._destination = destination
+        self._way = way
+
+    def begin(self, job: Job) -> PartialFile:
+        """See `Landing.begin`."""
+        remote, directory_fd = job.remote, self._destination.partial_fd
+        name = partial_name(remote)
+        if job.done:
+            resumed = PartialFile.resume(directory_fd, name, remote.size)
+            if resumed is None:
+                raise Integrity(f"the partial file of {remote.key!r} has vanished; run again", code="PartialFileLost")
+            return resumed[0]
+        return PartialFile.create(directory_fd, name, remote.size, preallocate=remote.size > job.part_size)
+
+    async def land(self, job: Job, partial: PartialFile) -> Outcome:
+        """See `Landing.land`."""
+        place = _place(job)
+        for _ in range(MOST_MOVES):
+            try:
+                await run_sync(self._commit, job, place, partial)
+            except Blocked as blocked:
+                place = await self._way.make_way(job.remote, place, blocked)
+            else:
+                return self._way.outcome(job.remote, place.path, Ending.DOWNLOADED)
+        raise not_representable(job.remote)
+
+    def land_small(self, job: Job, data: bytes | bytearray) -> Outcome | PartialFile:
+        """See `Landing.land_small`."""
+        place = _place(job)
+        partial = self.begin(job)
+        try:
+            partial.write(0, data)
+            self._commit(job, place, partial)
+        except Blocked:
+            return partial
+        except BaseException:
+            partial.discard()
+            raise
+        return self._way.outcome(job.remote, place.path, Ending.DOWNLOADED)
+
+    def _commit(self, job: Job, place: Place, partial: PartialFile) -> None:
+        self._destination.place(partial, place.path, job.remote.last_modified_ns, sync=True)
+
+
+def _place(job: Job) -> Place:
+    if not isinstance(job.target, Place):
+        msg = "the job is not one of a mirror"
+        raise TypeError(msg)
+    return job.target
