@@ -41,6 +41,10 @@ def test_no_key_leaves_the_destination(key: str, size: int, under: str | None) -
 
 @given(st.sets(hostile_keys, min_size=2), buckets)
 def test_no_two_files_meet_beside_a_directory_or_not(keys: set[str], under: str | None) -> None:
+    # With the keys that look like where the others went, at one remove and at two.
+    for _ in range(2):
+        paths = [local_path(key, 1) for key in keys]
+        keys = keys | {path.text for path in paths} | {beside_directory(path).text for path in paths}
     files = [local_path(key, 1, under=under) for key in keys]
     everywhere = [path.segments for path in files]
     everywhere += [beside_directory(path).segments for path in files]

@@ -7,13 +7,10 @@ import stat
 import subprocess
 import threading
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from sealift.errors import Integrity, LocalStorageError, ObjectError, Permanent, SealiftError
 from sealift.model import ByteRange, RemoteObject
@@ -23,7 +20,6 @@ from sealift.partial import (
     PartialFile,
     allocate,
     discard,
-    merged,
     partial_name,
     rename_new,
     translated,
@@ -357,17 +353,6 @@ def test_another_version_has_another_partial_file() -> None:
     assert len(names) == 7
     assert partial_name(an_object()) == partial_name(an_object(last_modified_ns=5))
     assert all(len(name) == 32 for name in names)
-
-
-@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 9))))
-def test_merged_ranges_hold_the_same_bytes(pairs: list[tuple[int, int]]) -> None:
-    ranges = [ByteRange(start, start + length) for start, length in pairs]
-    joined = merged(ranges)
-    assert {at for part in joined for at in range(part.start, part.stop)} == {
-        at for part in ranges for at in range(part.start, part.stop)
-    }
-    assert all(one.stop < other.start for one, other in pairwise(joined))
-    assert all(joined)
 
 
 @pytest.mark.parametrize("without", ["renameat2", "renameat2 and hard links"])

@@ -68,7 +68,8 @@ class Settings:
     retry: RetrySettings = field(default_factory=RetrySettings)
 
 
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?)(i?)([bB]?)\s*")
+# No number of more digits is meant; a "b" is refused, as some read it as bytes and some as bits.
+_SIZE = re.compile(r"\s*([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([kKMGT]?)(i?)(B?)\s*")
 _POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 

@@ -152,6 +152,9 @@ class Destination:
         """Close every descriptor and let go of the lock."""
         if self._directories is not None:
             self._directories.close()
+        if self._lock_fd is not None:
+            # Not left to os.close: a child that is just being started may share it until its exec.
+            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
         for descriptor in (self._partial_fd, self._lock_fd, self._own_fd):
             if descriptor is not None:
                 os.close(descriptor)

@@ -18,7 +18,7 @@ from sealift.localpath import LocalPath, beside_directory, local_path
 from sealift.model import ByteRange, Ending, Outcome, RemoteObject
 from sealift.partial import Blocked, Kind, PartialFile, partial_name
 from sealift.placing import MOST_MOVES, Place, WayMaker, not_representable
-from sealift.planning import count_parts, missing, part_size_for
+from sealift.planning import count_parts, part_size_for
 from sealift.s3.translate import ARCHIVED, archived
 from sealift.selection import Source
 from sealift.tally import Tally
@@ -85,11 +85,11 @@ class Diff:
 
     def _compare(self, source: Source, remotes: Sequence[RemoteObject]) -> list[tuple[RemoteObject, Place, Finding]]:
         """Look at the places of many objects: one hop to a thread for a whole page."""
-        under = source.directory if self._several else None
+        under, base = (source.directory, "") if self._several else (None, source.prefix)
         findings = []
         for remote in remotes:
-            key_below = remote.key[len(source.prefix) :]
-            place = Place(source, key_below, local_path(key_below, remote.size, under=under), under)
+            key_below = remote.key[len(base) :]
+            place = Place(source, base, key_below, local_path(key_below, remote.size, under=under), under)
             findings.append((remote, place, self._look(remote, place)))
         return findings
 
@@ -139,10 +139,7 @@ class Diff:
     def _job(self, remote: RemoteObject, place: Place) -> Job:
         size = part_size_for(remote.size, self._settings.transfer.part_size)
         job = Job(remote, size, target=place, done=self._left_over(remote))
-        left = missing(remote.size, job.done)
-        self._tally.observer.planned(
-            remote, place.path.text, sum(map(len, left)), count_parts(remote.size, size, job.done)
-        )
+        self._tally.observer.planned(remote, place.path.text, job.due, count_parts(remote.size, size, job.done))
         return job
 
     def _left_over(self, remote: RemoteObject) -> list[ByteRange]:

@@ -26,7 +26,8 @@ from sealift.line import Line, Ticket
 from sealift.memory import Memory
 from sealift.model import ByteRange, Outcome, Part, RemoteObject
 from sealift.partial import PartialFile
-from sealift.planning import MIB, merged, missing, parts
+from sealift.planning import MIB, parts
+from sealift.ranges import merged, missing
 from sealift.retry import after
 from sealift.s3.store import ObjectStore
 from sealift.tally import Tally
@@ -77,10 +78,15 @@ class Job:
     drawn: bool = False
     """All parts were taken."""
     unrecorded: int = 0
+    """Bytes written since the finished ranges were last recorded."""
+    due: int = field(init=False)
+    """Bytes that were missing when it was planned."""
+    received: int = 0
     opening: anyio.Lock = field(default_factory=anyio.Lock)
     scopes: set[anyio.CancelScope] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        self.due = sum(map(len, missing(self.remote.size, self.done)))
         self.parts = parts(self.remote.size, self.part_size, self.done)
         if self.done and not missing(self.remote.size, self.done):
             # An earlier run fetched all of it and did not come to placing it: a part of nothing brings it there.
@@ -170,6 +176,8 @@ class Fetcher:
         if not part.whole and not part.range:
             return  # the last attempt failed after the last byte
         small = part.whole and job.remote.size <= STRETCH and job.partial is None
+        if not small:
+            await self._open_partial(job)  # before the GET: a full disk is found before the bytes are fetched
         data = bytearray()
         async with self._memory.reserve(min(len(part.range), STRETCH)):
             self._tally.get_requests += 1
@@ -178,6 +186,7 @@ class Fetcher:
                     self._answered = anyio.current_time()
                     while chunk := await body.read():
                         self._tally.receive(len(chunk))
+                        job.received += len(chunk)
                         data += chunk
                         await self._bandwidth.spend(len(chunk))
                         if len(data) >= STRETCH:
@@ -199,16 +208,20 @@ class Fetcher:
 
     async def _write(self, ticket: Ticket[Job], data: bytearray) -> None:
         """Write what was gathered, and note how far the part has come."""
-        job = ticket.job
+        if data:
+            job = ticket.job
+            partial = await self._open_partial(job)
+            await run_sync(partial.write, ticket.part.range.start, data)
+            ticket.part = rest(ticket.part, len(data))
+            job.unrecorded += len(data)
+            data.clear()
+
+    async def _open_partial(self, job: Job) -> PartialFile:
         if job.partial is None:
             async with job.opening:
                 if job.partial is None:
                     job.partial = await run_sync(self._landing.begin, job)
-        if data:
-            await run_sync(job.partial.write, ticket.part.range.start, data)
-            ticket.part = rest(ticket.part, len(data))
-            job.unrecorded += len(data)
-            data.clear()
+        return job.partial
 
     def _goes_back(self, ticket: Ticket[Job], error: ObjectError, *, progressed: bool) -> bool:
         """Put a part back in line if it is worth another attempt. Raises SourceError when nothing answers."""
@@ -263,7 +276,7 @@ class Fetcher:
         """Drop what there is of a version that is gone, and fetch the one that took its place."""
         remote = job.remote
         self._tally.retry(Transient(f"{remote.key!r} was overwritten while it was fetched; starting over"))
-        self._tally.observer.advanced(-sum(map(len, job.on_disk())))
+        self._tally.observer.restarted(job.due, job.received)
         if job.partial is not None:
             await run_sync(job.partial.discard)
             job.partial = None

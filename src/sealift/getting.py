@@ -38,7 +38,7 @@ from sealift.localpath import local_path
 from sealift.memory import Memory
 from sealift.model import ByteRange, Ending, Outcome, Part, RemoteObject, Summary
 from sealift.partial import PartialFile, partial_name, translated
-from sealift.planning import MIB, count_parts, missing, part_size_for, parts
+from sealift.planning import MIB, count_parts, part_size_for, parts
 from sealift.retry import Attempts, after
 from sealift.s3 import connected
 from sealift.s3.store import ObjectStore
@@ -202,9 +202,8 @@ class _Run:
     def _job(self, landing: FileLanding, remote: RemoteObject) -> Job:
         size = part_size_for(remote.size, self._settings.transfer.part_size)
         job = Job(remote, size, done=landing.left_over(remote))
-        left = missing(remote.size, job.done)
         gets = count_parts(remote.size, size, job.done)
-        self._tally.observer.planned(remote, landing.path.name, sum(map(len, left)), gets)
+        self._tally.observer.planned(remote, landing.path.name, job.due, gets)
         return job
 
     async def to_stream(self, store: ObjectStore, remote: RemoteObject, fd: int) -> None:

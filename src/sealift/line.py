@@ -3,7 +3,7 @@
 Theory of operation. Jobs stand in the order in which they were found; a worker takes the next part of the first
 job that has one left, so few objects are open at once and their parts come in the order of their offsets. A part
 whose attempt failed goes back in line with a time before which it is not handed out again: meanwhile it holds no
-worker, no memory and no connection. While many wait like that no new jobs are begun: they would only join them. The
+worker, no memory and no connection. While many wait like that no new parts are begun: they would only join them. The
 line is at its end when nobody adds jobs any more and no part is waiting
 or under way, because any part under way may still come back, or bring its job back.
 
@@ -57,7 +57,7 @@ class Ticket(Generic[J]):
 class Queue(Generic[J]):
     """Who is next. Pure: `now` and all times are seconds of one clock.
 
-    No job is begun while `most_returned` parts or more wait to be tried again.
+    While `most_returned` parts or more wait to be tried again, nothing new is handed out.
     """
 
     def __init__(self, most_returned: int) -> None:

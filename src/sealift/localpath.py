@@ -122,3 +122,27 @@ def _character_boundary(data: bytes, limit: int) -> int:
         if data[end] & 0xC0 != 0x80:  # not a continuation byte
             return end
     return limit  # not UTF-8 here: any cut is as good
+
+
+class Clashes:
+    """Finds, among keys that come in UTF-8 order, the files whose own name is needed for a directory.
+
+    All keys that begin with `a` come in a row in that order, so only the keys that the present one begins with have
+    to be remembered: 1,024 at the most, as a key has no more bytes. In any other order some are missed.
+    """
+
+    def __init__(self) -> None:
+        self._open: list[tuple[str, bool]] = []
+
+    def count(self, key: str, size: int) -> int:
+        """Take the next key, and return how many earlier ones turn out to clash because of it."""
+        while self._open and not key.startswith(self._open[-1][0]):
+            self._open.pop()
+        found = 0
+        for index, (earlier, clashes) in enumerate(self._open):
+            if not clashes and key.startswith(earlier + "/"):
+                self._open[index] = (earlier, True)
+                found += not local_path(earlier, 1).escaped
+        if size or not key.endswith("/"):
+            self._open.append((key, False))
+        return found

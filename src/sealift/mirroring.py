@@ -29,10 +29,11 @@ from sealift.diff import Diff
 from sealift.errors import AccessError, ConfigError, ObjectError, RunError, SealiftError, SourceError
 from sealift.fetch import Fetcher, Job, ungrouped
 from sealift.line import Line
+from sealift.localpath import Clashes, local_path
 from sealift.model import Ending, Forecast, RemoteObject, Summary
 from sealift.partial import translated
 from sealift.placing import Place, TreeLanding, WayMaker
-from sealift.planning import count_parts, missing
+from sealift.planning import count_parts
 from sealift.runlog import RunLog
 from sealift.s3 import connected
 from sealift.s3.store import ObjectStore
@@ -67,7 +68,7 @@ async def mirror(
     """
     settings = settings or Settings()
     observers = Observers(*([] if observer is None else [observer]))
-    run = _Run(parse_sources(sources), settings, Tally(observers, anyio.current_time()))
+    run = Run(parse_sources(sources), settings, Tally(observers, anyio.current_time()))
     try:
         with await run_sync(bind(Destination.open, Path(dest), create=True)) as destination:
             await run_sync(destination.lock)
@@ -93,7 +94,7 @@ async def plan(
     """Say what `mirror` would do, and change nothing. Raises what `mirror` raises."""
     settings = settings or Settings()
     observers = Observers(*([] if observer is None else [observer]))
-    run = _Run(parse_sources(sources), settings, Tally(observers, anyio.current_time()))
+    run = Run(parse_sources(sources), settings, Tally(observers, anyio.current_time()))
     try:
         with await run_sync(bind(Destination.open, Path(dest), create=False)) as destination:
             async with connected(settings, run.tally) as store:
@@ -117,17 +118,18 @@ def _clean(destination: Destination, kept: AbstractSet[str]) -> None:
     destination.abandon(destination.partials() - kept)
 
 
-class _Run:
-    """One run: what its stages share."""
+class Run:
+    """One run: what its stages share. `mirror` or `forecast` it; then `judge` it."""
 
     def __init__(self, sources: Sequence[Source], settings: Settings, tally: Tally) -> None:
         self.tally = tally
         self._settings = settings
         self._several = len(sources) > 1
-        self._selection = Selection(settings.selection.filters)
-        self._ownership = Ownership(sources, self._selection)
+        self._ownership = Ownership(sources, Selection(settings.selection.filters))
         self._to_list = len(self._ownership.sources)
         self._listing_errors: list[SealiftError] = []
+        self._clashes: dict[int, Clashes] = {}
+        self._escaped = 0
 
     def summary(self) -> Summary:
         """Return what was done up to now."""
@@ -137,7 +139,7 @@ class _Run:
         """Run the stages. Raises RunError for what ends the run at once; `judge` looks at the rest."""
         settings, workers = self._settings, self._settings.transfer.workers
         way = WayMaker(
-            store, destination, self._selection, self.tally, strict=settings.selection.strict_keys, dry=False
+            store, destination, self._ownership, self.tally, strict=settings.selection.strict_keys, dry=False
         )
         diff = Diff(
             destination=destination, way=way, settings=settings, tally=self.tally, several=self._several, dry=False
@@ -175,7 +177,7 @@ class _Run:
         way = WayMaker(
             store,
             destination,
-            self._selection,
+            self._ownership,
             self.tally,
             strict=self._settings.selection.strict_keys,
             dry=True,
@@ -188,15 +190,15 @@ class _Run:
             several=self._several,
             dry=True,
         )
-        objects = size = gets = escaped = 0
+        objects = size = gets = 0
 
         async def count(job: Job) -> None:
-            nonlocal objects, size, gets, escaped
+            nonlocal objects, size, gets
             objects += 1
-            size += sum(map(len, missing(job.remote.size, job.done)))
+            size += job.due
             gets += count_parts(job.remote.size, job.part_size, job.done)
-            escaped += isinstance(job.target, Place) and job.target.path.escaped
 
+        self._clashes = {index: Clashes() for index, _ in self._ownership.sources}
         with ungrouped():
             await self._list_and_compare(store, diff, count)
         for error in self._listing_errors:
@@ -208,7 +210,7 @@ class _Run:
             up_to_date=sofar.up_to_date,
             skipped=sofar.skipped,
             failed=sofar.failed,
-            escaped=sofar.escaped + escaped,
+            escaped=self._escaped,
             bytes=size,
             get_requests=gets,
             seconds=sofar.seconds,
@@ -279,6 +281,8 @@ class _Run:
                     )
             anything = anything or bool(page.objects)
             mine = [remote for remote in page.objects if self._ownership.owns(index, remote.key)]
+            if self._clashes:
+                self._foresee(index, source, mine)
             if mine:
                 self.tally.list(len(mine))
                 await found.send((source, mine))
@@ -287,6 +291,15 @@ class _Run:
                 break
         if not anything:
             await self._nothing_under(store, source)
+
+    def _foresee(self, index: int, source: Source, remotes: Sequence[RemoteObject]) -> None:
+        """Count the objects that would get another name: unlike a run, a forecast has no files to find in the way."""
+        for remote in remotes:
+            key_below = remote.key if self._several else remote.key[len(source.prefix) :]
+            self._escaped += local_path(
+                key_below, remote.size, under=source.directory if self._several else None
+            ).escaped
+            self._escaped += self._clashes[index].count(key_below, remote.size)
 
     async def _nothing_under(self, store: ObjectStore, source: Source) -> None:
         """Warn that there is nothing to mirror; raise ConfigError where an object of exactly that key was meant."""

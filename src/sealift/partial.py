@@ -35,6 +35,7 @@ from typing import Any, Final, Self
 
 from sealift.errors import Integrity, LocalStorageError, Permanent, SealiftError
 from sealift.model import ByteRange, RemoteObject
+from sealift.ranges import merged
 
 NOTE: Final = ".json"
 NOTE_IN_WRITING: Final = ".json.new"
@@ -289,19 +290,6 @@ def discard(directory_fd: int, name: str) -> None:
             _unlink(directory_fd, name + ending)
     except OSError as error:
         raise translated(error, _path(directory_fd)) from error
-
-
-def merged(ranges: Iterable[ByteRange]) -> tuple[ByteRange, ...]:
-    """Return the same bytes as the fewest ranges, sorted."""
-    joined: list[ByteRange] = []
-    for part in sorted(ranges):
-        if not len(part):
-            continue
-        if joined and part.start <= joined[-1].stop:
-            joined[-1] = ByteRange(joined[-1].start, max(joined[-1].stop, part.stop))
-        else:
-            joined.append(part)
-    return tuple(joined)
 
 
 def _read_note(directory_fd: int, name: str, size: int) -> tuple[ByteRange, ...] | None:

@@ -19,7 +19,7 @@ from sealift.localpath import LocalPath, ancestor_key, beside_directory, local_p
 from sealift.model import Ending, Outcome, RemoteObject
 from sealift.partial import Blocked, Kind, PartialFile, partial_name
 from sealift.s3.store import ObjectStore
-from sealift.selection import Selection, Source
+from sealift.selection import Ownership, Source
 from sealift.tally import Tally
 
 MOST_MOVES = 1024
@@ -32,6 +32,8 @@ class Place:
     """Where an object belongs."""
 
     source: Source
+    base: str
+    """What of the key does not show in the path: the source's prefix, or nothing where there are several sources."""
     key_below: str
     path: LocalPath
     under: str | None
@@ -47,7 +49,7 @@ class WayMaker:
         self,
         store: ObjectStore,
         destination: Destination,
-        selection: Selection,
+        ownership: Ownership,
         tally: Tally,
         *,
         strict: bool,
@@ -56,7 +58,7 @@ class WayMaker:
         """`strict` fails objects instead of giving them another name; `dry` looks, and moves nothing."""
         self._store = store
         self._destination = destination
-        self._selection = selection
+        self._ownership = ownership
         self._tally = tally
         self._strict = strict
         self._dry = dry
@@ -75,7 +77,7 @@ class WayMaker:
         if blocked.kind is not Kind.FILE or final:
             raise blocked
         key_below = ancestor_key(place.key_below, blocked.depth, under=place.under)
-        if key_below is None or not await self._is_an_object(place.source, key_below):
+        if key_below is None or not await self._is_an_object(place.source.bucket, place.base + key_below):
             raise blocked
         if self._strict:
             raise not_representable(remote)
@@ -93,22 +95,21 @@ class WayMaker:
 
     async def _has_objects_below(self, place: Place) -> bool:
         """Say whether the directory at an object's own name is the mirror's."""
-        prefix = f"{place.source.prefix}{place.key_below}/"
-        token = None
+        bucket, token = place.source.bucket, None
         while True:
-            page = await self._store.list_page(place.source.bucket, prefix, token)
-            if any(self._selection.includes(item.key[len(place.source.prefix) :]) for item in page.objects):
+            page = await self._store.list_page(bucket, f"{place.base}{place.key_below}/", token)
+            if any(self._ownership.covers(bucket, item.key) for item in page.objects):
                 return True
             token = page.next_token
             if token is None:
                 return False
 
-    async def _is_an_object(self, source: Source, key_below: str) -> bool:
+    async def _is_an_object(self, bucket: str, key: str) -> bool:
         """Say whether the file where a directory is needed is the mirror's."""
-        if not self._selection.includes(key_below):
+        if not self._ownership.covers(bucket, key):
             return False
         try:
-            await self._store.head(source.bucket, source.prefix + key_below)
+            await self._store.head(bucket, key)
         except ObjectError as error:
             if error.code == "NoSuchKey":
                 return False
@@ -117,9 +118,19 @@ class WayMaker:
 
     async def _move(self, path: LocalPath) -> None:
         async with self._moving:
-            if await run_sync(self._destination.move_beside, path):
+            if await run_sync(self._beside, path):
                 self._moved.add(beside_directory(path).segments)
                 self._tally.escaped += not path.escaped
+
+    def _beside(self, path: LocalPath) -> bool:
+        try:
+            return self._destination.move_beside(path)
+        except Blocked as blocked:
+            if blocked.kind is not Kind.FILE:
+                raise
+            # No key has that name of its own: it is the same object's, from a time when `a/b` was there before.
+            self._destination.remove_file(beside_directory(path))
+            return self._destination.move_beside(path)
 
 
 def not_representable(remote: RemoteObject) -> Permanent:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from sealift.model import ByteRange, Part
+from sealift.ranges import missing
 
 MIB = 1024 * 1024
 
@@ -33,34 +34,6 @@ def part_size_for(size: int, fixed: int | None = None) -> int:
     while part_size < LARGEST_PART and part_size * PARTS_OF_A_LARGE_OBJECT < size:
         part_size *= 2
     return part_size
-
-
-def merged(ranges: Iterable[ByteRange]) -> list[ByteRange]:
-    """Return the same bytes as the fewest ranges, in order. Empty ranges vanish."""
-    result: list[ByteRange] = []
-    for item in sorted(ranges):
-        if len(item) == 0:
-            continue
-        if result and item.start <= result[-1].stop:
-            result[-1] = ByteRange(result[-1].start, max(result[-1].stop, item.stop))
-        else:
-            result.append(item)
-    return result
-
-
-def missing(size: int, done: Iterable[ByteRange]) -> list[ByteRange]:
-    """Return what is left of an object of `size` bytes when `done` is on disk."""
-    gaps: list[ByteRange] = []
-    reached = 0
-    for item in merged(done):
-        if item.start >= size:
-            break
-        if item.start > reached:
-            gaps.append(ByteRange(reached, item.start))
-        reached = max(reached, item.stop)
-    if reached < size:
-        gaps.append(ByteRange(reached, size))
-    return gaps
 
 
 def parts(size: int, part_size: int, done: Iterable[ByteRange] = ()) -> Iterator[Part]:

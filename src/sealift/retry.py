@@ -59,9 +59,9 @@ def after(
 ) -> Again | None:
     """Decide what follows an attempt that ended in `error`; None means that the object has failed."""
     if isinstance(error, Throttled):
-        throttles = 1 if progressed else attempts.throttles + 1
-        again = replace(attempts, throttles=throttles)
-        return Again(again, backoff(throttles, settings, chance))
+        before = Attempts() if progressed else attempts
+        again = replace(before, throttles=before.throttles + 1)
+        return Again(again, backoff(again.throttles, settings, chance))
     if not isinstance(error, (Transient, Integrity)):
         return None
     failures = 1 if progressed else attempts.failures + 1

@@ -32,6 +32,7 @@ class RunLog(Unobserved):
         )
         self._file: IO[str] = os.fdopen(descriptor, "w", encoding="ascii")
         self._left = LARGEST
+        self._broken = False
 
     def ended(self, outcome: Outcome) -> None:
         """See `Observer.ended`."""
@@ -61,10 +62,14 @@ class RunLog(Unobserved):
             self._file.close()
 
     def _write(self, line: dict[str, object]) -> None:
+        if self._broken:
+            return
         text = json.dumps(line) + "\n"
         self._left -= len(text)
-        with suppress(OSError):
+        try:
             self._file.write(text)
+        except OSError:  # as in `finished`; some line is cut short, and nothing may follow it
+            self._broken = True
 
 
 def _drop_oldest(directory_fd: int) -> None:

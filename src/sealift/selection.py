@@ -123,10 +123,11 @@ class Ownership:
     which look at the key below its own prefix, let the object through.
     """
 
-    __slots__ = ("_listed", "_selection", "sources")
+    __slots__ = ("_all", "_listed", "_selection", "sources")
 
     def __init__(self, sources: Sequence[Source], selection: Selection) -> None:
         self._selection = selection
+        self._all = tuple(sources)
         self._listed: dict[int, tuple[str, list[Source]]] = {}
         listed: list[tuple[int, Source]] = []
         for index, source in enumerate(sources):
@@ -150,3 +151,12 @@ class Ownership:
         if not self._selection.includes(key[len(prefix) :]):
             return False
         return not any(self._selection.includes(key[len(other.prefix) :]) for other in before)
+
+    def covers(self, bucket: str, key: str) -> bool:
+        """Say whether any source is to mirror `key`, should it exist."""
+        return any(
+            source.bucket == bucket
+            and key.startswith(source.prefix)
+            and self._selection.includes(key[len(source.prefix) :])
+            for source in self._all
+        )

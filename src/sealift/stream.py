@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import stat
@@ -25,14 +26,29 @@ class Stream:
         self._name = name
         self._given = fd
         self._fd = fd
-        if stat.S_ISFIFO(os.fstat(fd).st_mode):
-            # A description of our own: O_NONBLOCK on the given one would be the shell's as well.
-            self._fd = os.open(f"/dev/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._most: int | None = None
+        self._closing = threading.Lock()
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISFIFO(mode):
+            self._fd = self._reopened(fd)
+        if self._fd == fd and (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+            # A write of more than poll(2) promised room for would block, and nobody could cancel it.
+            self._most = select.PIPE_BUF
+
+    def _reopened(self, fd: int) -> int:
+        """Return a description of our own: O_NONBLOCK on the given one would be the shell's as well."""
+        try:
+            return os.open(f"/dev/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # fifo(7): nobody has it open for reading
+                raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from error
+            return fd  # another user's pipe (sudo, su), or no /dev/fd
 
     def close(self) -> None:
         """Let go of what is ours."""
         if self._fd != self._given:
-            os.close(self._fd)
+            with self._closing:  # an abandoned thread must not write to the next file that gets the number
+                os.close(self._fd)
             self._fd = self._given
 
     async def write(self, data: bytes | bytearray) -> None:
@@ -45,15 +61,27 @@ class Stream:
             unwanted.set()
 
     def _write(self, data: bytes | bytearray, unwanted: threading.Event) -> None:
-        view = memoryview(data)
-        while view and not unwanted.is_set():
-            try:
-                view = view[os.write(self._fd, view) :]
-            except BlockingIOError:
-                poll = select.poll()
-                poll.register(self._fd, select.POLLOUT)
-                poll.poll(PATIENCE_MS)
-            except BrokenPipeError:
-                raise
-            except OSError as error:
-                raise translated(error, self._name) from error
+        fd, view = self._fd, memoryview(data)
+        while view:
+            full = self._most is not None and not _room(fd, 0)
+            with self._closing:
+                if unwanted.is_set():
+                    return
+                try:
+                    if not full:
+                        view = view[os.write(fd, view[: self._most]) :]
+                except BlockingIOError:
+                    full = True
+                except BrokenPipeError:
+                    raise
+                except OSError as error:
+                    raise translated(error, self._name) from error
+            if full:
+                _room(fd, PATIENCE_MS)
+
+
+def _room(fd: int, patience: int) -> bool:
+    """Say whether `fd` takes something, or an error is to be had from it; wait up to `patience` milliseconds."""
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return bool(poll.poll(patience))

@@ -22,7 +22,10 @@ class Observer(Protocol):
         """An object is to be fetched: `size` bytes of it are missing, which takes `gets` GETs."""
 
     def advanced(self, size: int) -> None:
-        """So many bytes more are on their way to the disk; fewer than none where an object was started over."""
+        """So many body bytes came."""
+
+    def restarted(self, size: int, received: int) -> None:
+        """An object was overwritten and is `planned` anew; of the `size` bytes of the old one `received` had come."""
 
     def ended(self, outcome: Outcome) -> None:
         """An object came to its end."""
@@ -48,6 +51,9 @@ class Unobserved:
 
     def advanced(self, size: int) -> None:
         """See `Observer.advanced`."""
+
+    def restarted(self, size: int, received: int) -> None:
+        """See `Observer.restarted`."""
 
     def ended(self, outcome: Outcome) -> None:
         """See `Observer.ended`."""
@@ -86,6 +92,11 @@ class Observers(Unobserved):
         """See `Observer.advanced`."""
         for observer in self._all:
             observer.advanced(size)
+
+    def restarted(self, size: int, received: int) -> None:
+        """See `Observer.restarted`."""
+        for observer in self._all:
+            observer.restarted(size, received)
 
     def ended(self, outcome: Outcome) -> None:
         """See `Observer.ended`."""

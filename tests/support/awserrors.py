@@ -1,7 +1,8 @@
-"""What AWS answers to a GetObject that it does not serve: status, code, message, word for word.
+"""What AWS answers to a GetObject that it does not serve: status, code, message.
 
-The messages are those of the S3 error reference (API/ErrorResponses), of KMS, and of the threads named beside them;
-accounts and key ids are those of AWS's documentation.
+Where a thread shows AWS's own words, it is named beside them. Nobody seems to have published the words of
+TooManyRequests (S3's SlowDown lends them) and of InvalidKeyUsageException for Decrypt (Encrypt's, adapted).
+Accounts and key ids are those of AWS's documentation.
 """
 
 from __future__ import annotations
@@ -94,6 +95,7 @@ AWS_ERRORS: tuple[AwsError, ...] = (
     AwsError("key_disabled", 400, "KMS.DisabledException", f"{KEY_ARN} is disabled.", "kms key"),
     AwsError("key_pending_deletion", 400, "KMS.KMSInvalidStateException", f"{KEY_ARN} is pending deletion.", "kms key"),
     AwsError("key_not_found", 400, "KMS.NotFoundException", f"Key '{KEY_ARN}' does not exist", "kms key"),
+    # jonathankeebler/jwt-kms#4
     AwsError(
         "key_of_the_wrong_kind",
         400,
@@ -122,7 +124,7 @@ AWS_ERRORS: tuple[AwsError, ...] = (
         f"{_NOT_AUTHORIZED} on resource: {KEY_ARN} with an explicit deny in a service control policy",
     ),
     _denied("decrypt_of_a_key_elsewhere", f"{_NOT_AUTHORIZED} on resource: {KEY_ARN} {_NOBODY_ALLOWS}"),
-    # KMS's own words where the caller may not learn which key it is.
+    # onnela-lab/beiwe-backend#363: no key is named to a caller who may not know it.
     _denied(
         "decrypt_of_an_unnamed_key",
         f"{_NOT_AUTHORIZED} on the resource associated with this ciphertext {_NOBODY_ALLOWS}",
@@ -179,13 +181,15 @@ AWS_ERRORS: tuple[AwsError, ...] = (
         {"x-amz-bucket-region": "eu-central-1"},
         "<Endpoint>amzn-s3-demo-bucket.s3.eu-central-1.amazonaws.com</Endpoint><Bucket>amzn-s3-demo-bucket</Bucket>",
     ),
+    # jsoma/flatware#10, JuliaServices/CloudStore.jl#52: the connection is closed
     AwsError(
         "authorization_header_malformed",
         400,
         "AuthorizationHeaderMalformed",
         "The authorization header is malformed; the region 'us-east-1' is wrong; expecting 'eu-central-1'",
         "region",
-        extra_xml="<Region>eu-central-1</Region>",
+        {"Connection": "close"},
+        "<Region>eu-central-1</Region>",
     ),
     AwsError("internal_error", 500, "InternalError", "We encountered an internal error. Please try again.", "server"),
     AwsError("service_unavailable", 503, "ServiceUnavailable", "Service is unable to handle request.", "server"),

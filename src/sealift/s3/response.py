@@ -23,6 +23,8 @@ def check_head(
 
     `content_length` is None for a chunked body, whose bytes are counted as they come.
     """
+    if remote.etag and etag is None:
+        raise _mismatch(remote, "ETagMissing", f"no ETag where {remote.etag} was due")
     if remote.etag and etag != remote.etag:
         raise Changed(
             f"{remote.key!r} is not the version that was listed: its ETag is {etag}, not {remote.etag}",

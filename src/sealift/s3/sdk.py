@@ -169,8 +169,8 @@ class SdkStore:
                 with _translated("head", bucket, key):
                     answer = await client.head_object(**request)
             except SealiftError as error:
-                if isinstance(error, Transient):
-                    raise
+                if error.__cause__ is None or not hasattr(error.__cause__, "response"):
+                    raise  # no answer at all: there is nothing to explain
                 with _translated("get", bucket, key):
                     silent = await client.get_object(**request, Range="bytes=0-0")
                 async with silent["Body"]:
@@ -359,6 +359,7 @@ class _translated:  # noqa: N801  (used as a function)
                 raise ours from error
 
     def _translate(self, error: Exception) -> SealiftError | None:
+        from aiohttp import ClientConnectionError, ClientConnectorError
         from aiohttp import ClientError as AiohttpError
         from botocore import exceptions as sdk
         from botocore.parsers import ResponseParserError
@@ -383,7 +384,11 @@ class _translated:  # noqa: N801  (used as a function)
                 "AWS_SECRET_ACCESS_KEY, choose a --profile, or sign in with aws sso login",
                 code=type(error).__name__,
             )
-        if isinstance(error, (sdk.EndpointConnectionError, sdk.ConnectTimeoutError, sdk.ProxyConnectionError)):
+        # The SDK says that it could not connect, too, when an open connection was reset: aiohttp knows better.
+        cause = getattr(error, "kwargs", {}).get("error")
+        reset = isinstance(cause, ClientConnectionError) and not isinstance(cause, ClientConnectorError)
+        unreachable = (sdk.EndpointConnectionError, sdk.ConnectTimeoutError, sdk.ProxyConnectionError)
+        if isinstance(error, unreachable) and not reset:
             return Unreachable(
                 f"the endpoint cannot be reached ({_first_line(error)})",
                 bucket=self._bucket,

@@ -64,11 +64,23 @@ _SAME_KMS = {
 
 _S3_SLOW = frozenset({"SlowDown", "TooManyRequests", "RequestLimitExceeded", "BandwidthLimitExceeded", "Throttling"})
 _KMS_SLOW = frozenset({"KMS.ThrottlingException", "ThrottlingException", "KMS.LimitExceededException"})
-_TRY_AGAIN = frozenset({"InternalError", "ServiceUnavailable", "RequestTimeout", "OperationAborted", "Busy"})
+_TRY_AGAIN = frozenset(
+    {
+        "InternalError",
+        "ServiceUnavailable",
+        "RequestTimeout",
+        "OperationAborted",
+        "Busy",
+        # Those of Decrypt's errors of which the KMS API reference says that the request can be retried.
+        "KMS.DependencyTimeoutException",
+        "KMS.KeyUnavailableException",
+        "KMS.KMSInternalException",
+    }
+)
 
 _DENIAL = re.compile(
     r"User: (?P<principal>\S+) is not authorized to perform: (?P<action>\S+) "
-    r"on resource: (?P<resource>\S+)(?P<why>.*)",
+    r"on (?:resource: (?P<resource>\S+)|the resource associated with this ciphertext)(?P<why>.*)",
     re.DOTALL,
 )
 _KEY_ARN = re.compile(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:(?:key|alias)/[A-Za-z0-9/_:-]+")
@@ -104,9 +116,11 @@ def translate(refusal: Refusal) -> SealiftError:
     if kms in _KMS:
         advice = _KMS[kms].format(key=_key_in(refusal.message))
         return _permanent(refusal, f"its KMS key is unusable ({_plain(refusal.message) or code}): {advice}")
-    if code in {"NoSuchBucket", "InvalidBucketName"}:
+    gone = refusal.status == 404 and refusal.operation == "list"
+    if gone or code in {"NoSuchBucket", "InvalidBucketName", "NoSuchAccessPoint"}:
+        what = "access point" if code == "NoSuchAccessPoint" else "bucket"
         return SourceError(
-            f"there is no bucket {refusal.bucket!r}: check the name, the account and the endpoint", code=code
+            f"there is no {what} {refusal.bucket!r}: check the name, the account and the endpoint", code=code
         )
     if code in {
         "PermanentRedirect",
@@ -135,7 +149,7 @@ def _for_one_object(refusal: Refusal) -> SealiftError:
         return _permanent(
             refusal, "it does not exist (any more): it may have been deleted since it was listed", "NoSuchKey"
         )
-    if status >= 500 or code in _TRY_AGAIN:
+    if status >= 500 or status == 408 or code in _TRY_AGAIN:
         return Transient(
             f"S3 failed on {_named(refusal)} ({status} {code}: {_plain(refusal.message)})",
             bucket=refusal.bucket,
@@ -148,7 +162,9 @@ def _for_one_object(refusal: Refusal) -> SealiftError:
 def archived(bucket: str, key: str, storage_class: str) -> Permanent:
     """Return the error of an object that has to be restored from `storage_class` before it can be read."""
     tier = "Bulk" if storage_class == "DEEP_ARCHIVE" else "Standard"
-    request = f'{{"Days":7,"GlacierJobParameters":{{"Tier":"{tier}"}}}}'
+    # Intelligent-Tiering moves the object itself and takes no number of days.
+    days = "" if storage_class == "INTELLIGENT_TIERING" else '"Days":7,'
+    request = f'{{{days}"GlacierJobParameters":{{"Tier":"{tier}"}}}}'
     command = shlex.join(
         ["aws", "s3api", "restore-object", "--bucket", bucket, "--key", key, "--restore-request", request]
     )
@@ -202,29 +218,36 @@ def explain_denial(refusal: Refusal) -> str:
     match = _DENIAL.search(refusal.message)
     if match is None:
         return _candidates(refusal)
-    principal, action, resource = match["principal"], match["action"], match["resource"].rstrip(".,;")
+    principal, action = match["principal"], match["action"]
+    resource = (match["resource"] or "the object's KMS key").rstrip(".,;").strip("\"'")
     return f"{principal} lacks {action} on {resource}: {_remedy(principal, action, resource, match['why'])}"
 
 
 def _remedy(principal: str, action: str, resource: str, why: str) -> str:
     """Name the policy to change, from the reason that IAM gives (IAM User Guide, "access denied messages")."""
     of_resource = f"the key policy of {resource}" if action.startswith("kms:") else "the bucket policy"
+    places = {
+        "resource-based policy": of_resource,
+        "resource control policy": f"a resource control policy of the organization that owns {resource}",
+        "service control policy": f"a service control policy of the organization of {principal}",
+        "VPC endpoint policy": "the policy of the VPC endpoint that the requests go through",
+    }
     if "does not exist in this Region" in why:
         return (
             f"allow {action} for it in {of_resource} (or lift a Deny there), in the account that owns it; "
             "if that is another account than the caller's, the caller's IAM policy must allow it as well; "
             "and check that the key still exists in this Region"
         )
-    denied = re.search(r"with an explicit deny(?: in an? (?P<kind>[a-z -]+?policy|[a-z -]+boundary))?", why)
+    denied = re.search(r"with an explicit deny(?: in an? (?P<kind>[A-Za-z -]+?(?:policy|boundary)))?", why)
     if denied:
         kind = denied["kind"] or "policy that applies"
-        where = of_resource if kind == "resource-based policy" else f"{_an(kind)} of {principal}"
+        where = places.get(kind, f"{_an(kind)} of {principal}")
         return f"there is an explicit Deny in {where}; no Allow overrides it, so the Deny has to be narrowed"
-    kind_match = re.search(r"no (?P<kind>[a-z -]+?(?:policy|policies|boundary|boundaries)) allows?", why)
-    kind = kind_match["kind"] if kind_match else ""
-    if kind.startswith("resource-based"):
+    allowed = re.search(r"no (?P<kind>[A-Za-z -]+?(?:policy|policies|boundary|boundaries)) allows?", why)
+    kind = re.sub("ies$", "y", allowed["kind"]) if allowed else ""
+    if kind == "resource-based policy":
         return f"allow {action} for {principal} in {of_resource}"
-    if kind.startswith("identity-based"):
+    if kind == "identity-based policy":
         return (
             f"allow {action} on {resource} in an IAM policy of {principal}, and see that {of_resource} "
             "lets IAM policies of its account grant it"
@@ -232,7 +255,7 @@ def _remedy(principal: str, action: str, resource: str, why: str) -> str:
             else f"allow {action} on {resource} in an IAM policy of {principal}"
         )
     if kind:
-        return f"allow {action} on {resource} in {_an(kind)} of {principal}"
+        return f"allow {action} on {resource} in {places.get(kind, f'{_an(kind)} of {principal}')}"
     return f"allow {action} on {resource} in an IAM policy of {principal}, and in {of_resource}"
 
 
@@ -255,7 +278,7 @@ def _candidates(refusal: Refusal) -> str:
 
 def _permanent(refusal: Refusal, text: str, code: str | None = None) -> Permanent:
     return Permanent(
-        f"{refusal.key!r} cannot be read: {text}",
+        f"{_named(refusal)} cannot be read: {text}",
         bucket=refusal.bucket,
         key=refusal.key,
         code=code or refusal.code,

@@ -232,7 +232,7 @@ class Hold:
     then: Fault | None = None
 
     async def __call__(self, exchange: Exchange) -> None:
-        while not self.event.is_set():  # noqa: ASYNC110 (the event may belong to another thread)
+        while not self.event.is_set():
             await asyncio.sleep(POLL)
         if self.then is None:
             await exchange.send(exchange.response())

@@ -222,7 +222,10 @@ def _invalid(request: Request, message: str, argument: str, value: str) -> Respo
 
 
 def url_encode(name: str) -> str:
-    """encoding-type=url as S3 does it, which is Java's URLEncoder with `/` left alone: space is `+`, `~` is %7E."""
+    """encoding-type=url as S3 does it: space is `+`, `+` is %2B, `/` is left alone (brekkylab/backlot#178).
+
+    For what was not measured there (`~`, `*`) this does as Java's URLEncoder, which fits all that was.
+    """
     return quote_plus(name.encode("utf-8", "surrogateescape"), safe="/*").replace("~", "%7E")
 
 

@@ -260,6 +260,8 @@ class FaultServerThread:
         if self._loop is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(THREAD_PATIENCE)
+        if self._thread.is_alive():
+            raise TimeoutError("the fault server did not stop")
         if self._error is not None and error is None:
             raise self._error
 

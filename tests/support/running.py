@@ -1,0 +1,83 @@
+"""Running Sealift in a test: quick retries, and looking at what came of it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from sealift import ConnectionSettings, RetrySettings, SelectionSettings, Settings, TransferSettings
+from sealift.errors import ObjectError
+from sealift.model import Outcome
+from sealift.tally import Unobserved
+from tests.support.faultserver import FaultServer
+
+QUICK = RetrySettings(base=0.001, cap=0.01)
+"""The usual number of attempts, without the usual waiting."""
+
+
+def settings_for(
+    server: FaultServer,
+    *,
+    transfer: TransferSettings | None = None,
+    selection: SelectionSettings | None = None,
+    retry: RetrySettings = QUICK,
+    **connection: object,
+) -> Settings:
+    """Settings that reach `server`, with quick retries."""
+    reached = replace(ConnectionSettings(endpoint_url=server.url), **connection)  # type: ignore[arg-type]
+    return Settings(
+        connection=reached,
+        transfer=transfer or TransferSettings(),
+        selection=selection or SelectionSettings(),
+        retry=retry,
+    )
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    """Every file below `root` with its bytes, without Sealift's own directory. Empty directories end with a slash."""
+    found = {}
+    for directory, names, files in os.walk(root):
+        here = Path(directory)
+        if here == root:
+            names[:] = [name for name in names if name != ".sealift"]
+        if not names and not files and here != root:
+            found[f"{here.relative_to(root)}/"] = b""
+        for name in files:
+            found[str((here / name).relative_to(root))] = (here / name).read_bytes()
+    return found
+
+
+def partials(root: Path) -> list[str]:
+    """What lies in flight."""
+    return sorted(path.name for path in (root / ".sealift" / "partial").iterdir())
+
+
+class Watcher(Unobserved):
+    """Remembers what an observer hears."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[Outcome] = []
+        self.retried: list[ObjectError] = []
+        self.notes: list[str] = []
+        self.position = 0
+        self.due = 0
+
+    def planned(self, remote, path, size, gets) -> None:
+        self.due += size
+
+    def advanced(self, size) -> None:
+        self.position += size
+
+    def restarted(self, size, received) -> None:
+        self.due -= size
+        self.position -= received
+
+    def ended(self, outcome) -> None:
+        self.outcomes.append(outcome)
+
+    def retrying(self, error) -> None:
+        self.retried.append(error)
+
+    def noted(self, level, text) -> None:
+        self.notes.append(text)

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import dataclasses
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealift.config import CONCURRENCY, Settings, TransferSettings, or_auto, parse_count, parse_rate, parse_size
+from sealift.errors import ConfigError
+
+UNITS = {
+    "": 1,
+    "B": 1,
+    "k": 1024,
+    "K": 1024,
+    "M": 1024**2,
+    "G": 1024**3,
+    "T": 1024**4,
+    "KiB": 1024,
+    "MiB": 1024**2,
+    "GiB": 1024**3,
+    "TiB": 1024**4,
+    "Mi": 1024**2,
+    "kB": 1000,
+    "KB": 1000,
+    "MB": 1000**2,
+    "GB": 1000**3,
+    "TB": 1000**4,
+}
+
+
+@given(st.integers(1, 9999), st.sampled_from(sorted(UNITS)), st.sampled_from(["", " "]))
+def test_a_size_is_a_number_of_its_unit(number: int, unit: str, space: str) -> None:
+    assert parse_size(f"{number}{space}{unit}") == number * UNITS[unit]
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("65536", 65536), ("1.5GiB", 3 * 512 * 1024**2), ("0.5k", 512), (" 8MiB ", 8 * 1024**2), ("1.5", 1)],
+)
+def test_fractions_and_spaces_are_fine(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+NO_NUMBERS = ["", " ", "M", "auto", "inf", "nan", "-1", "+1", "1e6", "1_000", "8,5M", "1.M", ".5M", "٣M", "8\0"]
+NO_UNITS = ["8XB", "8 M B", "8MiBB", "8i", "8iB"]
+TOO_SMALL_OR_LARGE = ["0", "0M", "0.1", "9" * 400, "9" * 400 + "T"]
+
+
+@pytest.mark.parametrize("text", [*NO_NUMBERS, *NO_UNITS, *TOO_SMALL_OR_LARGE])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="is not a size"):
+        parse_size(text)
+
+
+@pytest.mark.parametrize("text", ["100Mb", "8kb", "1b", "1Gib"])
+def test_bits_are_not_taken_for_bytes(text: str) -> None:
+    with pytest.raises(ConfigError, match="is not a size"):
+        parse_size(text)
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_a_number_or_a_config_error(text: str) -> None:
+    for parse in (parse_size, parse_rate, parse_count):
+        with suppress(ConfigError):
+            assert parse(text) >= 1
+
+
+@pytest.mark.parametrize(("text", "rate"), [("50MB/s", 5e7), ("50MBps", 5e7), ("8MiB", 2.0**23), ("1000", 1000.0)])
+def test_a_rate_is_a_size_a_second(text: str, rate: float) -> None:
+    assert parse_rate(text) == rate
+
+
+@pytest.mark.parametrize("text", ["100Mb/s", "100Mbps", "100Mbit/s", "0/s", "/s", "fast", "8MB/min"])
+def test_what_is_no_rate_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError):
+        parse_rate(text)
+
+
+@pytest.mark.parametrize(("text", "count"), [("1", 1), ("32", 32), ("007", 7), ("999999999", 999_999_999)])
+def test_a_count_is_a_whole_number(text: str, count: int) -> None:
+    assert parse_count(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "1e3", " 1", "1\n", "٣", "1" * 10, "many"])
+def test_what_is_no_count_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="whole number of at least 1"):
+        parse_count(text)
+
+
+def test_auto_is_none_and_everything_else_is_read() -> None:
+    read = or_auto(parse_count)
+    assert read("auto") is None
+    assert read("3") == 3
+    with pytest.raises(ConfigError):
+        read("automatic")
+
+
+def test_the_number_of_workers_is_the_users_or_a_default() -> None:
+    assert TransferSettings().workers == CONCURRENCY
+    assert TransferSettings(concurrency=3).workers == 3
+
+
+def test_settings_are_frozen_and_complete_without_arguments() -> None:
+    settings = Settings()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.retry = settings.retry  # type: ignore[misc]
+    assert settings == Settings()

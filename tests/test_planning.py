@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from itertools import islice
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealift.model import ByteRange, Part
+from sealift.planning import LARGEST_PART, MIB, SMALLEST_PART, count_parts, part_size_for, parts
+
+TIB = 1024**4
+LARGEST_OBJECT = 5 * TIB
+
+small_ranges = st.tuples(st.integers(0, 120), st.integers(0, 40)).map(lambda pair: ByteRange(pair[0], sum(pair)))
+done_ranges = st.lists(small_ranges, max_size=8)
+any_size = st.integers(0, LARGEST_OBJECT)
+
+
+def bytes_of(ranges: list[ByteRange]) -> set[int]:
+    return {place for item in ranges for place in range(item.start, item.stop)}
+
+
+@given(st.integers(0, 150), st.integers(1, 200), done_ranges)
+def test_parts_tile_exactly_what_is_missing(size: int, part_size: int, done: list[ByteRange]) -> None:
+    tiles = list(parts(size, part_size, done))
+    covered = [place for tile in tiles for place in range(tile.range.start, tile.range.stop)]
+    assert covered == sorted(set(range(size)) - bytes_of(done))
+    assert all(len(tile.range) <= part_size for tile in tiles)
+    assert count_parts(size, part_size, done) == len(tiles)
+
+
+@given(st.integers(0, 150), st.integers(1, 200), done_ranges)
+def test_only_an_object_in_one_get_is_sent_without_a_range(size: int, part_size: int, done: list[ByteRange]) -> None:
+    for tile in parts(size, part_size, done):
+        assert tile.whole == (size <= part_size and not done)
+        assert tile.whole or len(tile.range), "a Range header cannot name no bytes"
+
+
+def test_an_empty_object_is_one_part_of_no_bytes() -> None:
+    assert list(parts(0, SMALLEST_PART)) == [Part(ByteRange(0, 0), whole=True)]
+    assert count_parts(0, SMALLEST_PART) == 1
+
+
+def test_an_object_of_just_the_part_size_is_one_get() -> None:
+    assert list(parts(8, 8)) == [Part(ByteRange(0, 8), whole=True)]
+    assert list(parts(9, 8)) == [Part(ByteRange(0, 8), whole=False), Part(ByteRange(8, 9), whole=False)]
+
+
+def test_a_finished_object_has_no_parts() -> None:
+    assert list(parts(100, 10, [ByteRange(0, 60), ByteRange(50, 100)])) == []
+    assert count_parts(100, 10, [ByteRange(0, 100)]) == 0
+
+
+def test_an_object_of_five_tib_is_counted_and_begun_without_making_its_parts() -> None:
+    size = part_size_for(LARGEST_OBJECT)
+    assert size == LARGEST_PART
+    assert count_parts(LARGEST_OBJECT, size) == LARGEST_OBJECT // LARGEST_PART == 81_920
+    assert count_parts(LARGEST_OBJECT, 1) == LARGEST_OBJECT
+    first, second = islice(parts(LARGEST_OBJECT, 1), 2)
+    assert (first.range, second.range) == (ByteRange(0, 1), ByteRange(1, 2))
+
+
+@given(any_size)
+def test_automatic_part_sizes_are_powers_of_two_between_8_and_64_mib(size: int) -> None:
+    part_size = part_size_for(size)
+    assert part_size in {8 * MIB, 16 * MIB, 32 * MIB, 64 * MIB}
+
+
+@given(any_size, any_size)
+def test_part_sizes_grow_with_the_object(one: int, other: int) -> None:
+    smaller, larger = sorted((one, other))
+    assert part_size_for(smaller) <= part_size_for(larger)
+
+
+@given(st.integers(0, 64 * 1024**3))
+def test_up_to_64_gib_an_object_has_at_most_1024_parts(size: int) -> None:
+    assert count_parts(size, part_size_for(size)) <= 1024
+
+
+@given(any_size, st.integers(1, TIB))
+def test_a_part_size_that_was_chosen_is_used(size: int, chosen: int) -> None:
+    assert part_size_for(size, chosen) == chosen
