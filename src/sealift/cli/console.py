@@ -1,0 +1,131 @@
+"""Standard output and standard error: every line that Sealift prints goes through here."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from typing import Protocol, TextIO
+
+from sealift.cli.printable import printable
+from sealift.errors import LocalStorageError
+
+
+class StandardOutputClosed(Exception):
+    """Nobody reads standard output any more."""
+
+
+class Drawing(Protocol):
+    """Something on the terminal's last line that has to step aside for other lines."""
+
+    def clear(self) -> None:
+        """Take it off the terminal."""
+
+    def refresh(self) -> None:
+        """Put it back."""
+
+
+class Console:
+    """Writes lines, each made printable. Either stream may be missing: a shell's `>&-`."""
+
+    def __init__(self, out: TextIO | None, err: TextIO | None) -> None:
+        self._out = out
+        self.stderr = Unbreakable(err)
+        self.drawing: Drawing | None = None
+        for stream in (out, err):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # a locale without the character is no reason to stop
+
+    @property
+    def on_terminal(self) -> bool:
+        """Whether standard output is a terminal."""
+        return self._out is not None and self._out.isatty()
+
+    def out(self, line: str) -> None:
+        """Write a line to standard output. Raises StandardOutputClosed, LocalStorageError."""
+        self._write(f"{printable(line)}\n")
+
+    def flush(self) -> None:
+        """Hand everything to the operating system. Raises StandardOutputClosed, LocalStorageError."""
+        self._write("")
+
+    def err(self, line: str) -> None:
+        """Write a line to standard error, above whatever is drawn there. Never raises."""
+        if self.drawing is not None:
+            self.drawing.clear()
+        self.stderr.write(f"{printable(line)}\n")
+        self.stderr.flush()
+        if self.drawing is not None:
+            self.drawing.refresh()
+
+    def leave_line(self) -> None:
+        """Put the cursor on a line of its own, as the process is about to end. Safe in a signal handler."""
+        if self.drawing is not None:
+            with contextlib.suppress(OSError):
+                os.write(self.stderr.fileno(), b"\n")
+
+    def _write(self, text: str) -> None:
+        if self._out is None:
+            return
+        try:
+            self._out.write(text)
+            if not text:
+                self._out.flush()
+        except BrokenPipeError:
+            self._give_up()
+            raise StandardOutputClosed from None
+        except OSError as error:
+            self._give_up()
+            raise LocalStorageError(f"standard output cannot be written: {error.strerror}") from error
+
+    def _give_up(self) -> None:
+        """Let what is still buffered go nowhere, or the interpreter would fail on it once more when it ends."""
+        stream, self._out = self._out, None
+        if stream is None:
+            return
+        try:
+            descriptor = stream.fileno()
+        except OSError:
+            return
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
+
+
+class Unbreakable:
+    """Standard error for what must never end a run: a line that cannot be written is lost, no more."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    @property
+    def encoding(self) -> str:
+        """See `TextIO.encoding`; tqdm asks whether it can draw."""
+        return "ascii" if self._stream is None else self._stream.encoding
+
+    def write(self, text: str) -> int:
+        """Write `text`, if possible."""
+        if self._stream is not None:
+            try:
+                return self._stream.write(text)
+            except (OSError, ValueError):
+                self._stream = None
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, if possible."""
+        if self._stream is not None:
+            try:
+                self._stream.flush()
+            except (OSError, ValueError):
+                self._stream = None
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return self._stream is not None and self._stream.isatty()
+
+    def fileno(self) -> int:
+        """See `TextIO.fileno`; tqdm asks it for the terminal's width."""
+        if self._stream is None:
+            raise io.UnsupportedOperation("fileno")
+        return self._stream.fileno()

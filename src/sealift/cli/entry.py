@@ -1,0 +1,54 @@
+"""Where `sealift` begins and ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from sealift.cli.arguments import Command, help_text, parse
+from sealift.cli.console import Console, StandardOutputClosed
+from sealift.cli.layers import settle
+from sealift.cli.status import FAILED, IN_PLACE, INTERRUPTED, PIPE_CLOSED, USAGE
+from sealift.errors import SealiftError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (by default the process's own), and return the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    console = Console(sys.stdout, sys.stderr)
+    try:
+        status = _obey(parse(words), console)
+        console.flush()
+    except StandardOutputClosed:
+        return PIPE_CLOSED
+    except SealiftError as error:
+        console.err(f"sealift: {error.message}")
+        return error.exit_status
+    except KeyboardInterrupt:  # before there was anything to stop
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - a bug still ends in a sentence and a status
+        from sealift.cli.failure import say
+
+        say(error, console, verbose="-v" in words or "--verbose" in words)
+        return FAILED
+    return status
+
+
+def _obey(command: Command, console: Console) -> int:
+    if command.asks == "version":
+        from sealift import __version__
+
+        console.out(f"sealift {__version__}")
+        return IN_PLACE
+    if command.asks == "help" or not command.verb:
+        write = console.out if command.asks else console.err
+        for line in help_text(command.verb).splitlines():
+            write(line)
+        return IN_PLACE if command.asks else USAGE
+    settings, display = settle(command.layer, os.environ)
+    from sealift.cli import verbs
+
+    if command.verb in ("sandbox", "demo"):
+        return verbs.serve(command, display, console)
+    return verbs.run(command, settings, display, console)

@@ -1,0 +1,29 @@
+"""What is said of an error: one line that helps; a traceback only of bugs, and only when asked for."""
+
+from __future__ import annotations
+
+import os
+import traceback
+
+from sealift.cli.console import Console, StandardOutputClosed
+from sealift.cli.printable import redacted
+from sealift.errors import SealiftError
+
+_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
+"""Variables that hold secrets (AWS CLI User Guide, "Environment variables")."""
+
+
+def say(error: BaseException, console: Console, *, verbose: bool) -> None:
+    """Write what is to be said of `error` to standard error."""
+    if isinstance(error, StandardOutputClosed):
+        return
+    if isinstance(error, SealiftError):
+        console.err(f"sealift: {error.message}")
+        return
+    secrets = [os.environ.get(name, "") for name in _SECRETS]
+    if verbose:
+        for line in redacted("".join(traceback.format_exception(error)), secrets).splitlines():
+            console.err(line)
+    how = "the traceback above" if verbose else "the traceback that -v shows"
+    what = redacted(f"{type(error).__name__}: {error}", secrets)
+    console.err(f"sealift: {what} (a bug in Sealift: please report it to its maintainers, with {how})")

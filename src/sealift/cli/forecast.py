@@ -1,0 +1,79 @@
+"""What a plan says: a line an object as it is found, and the sum of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sealift.cli.console import Console, StandardOutputClosed
+from sealift.cli.quantities import count, gets, size
+from sealift.cli.summary import CUT_SHORT, aligned, failures_by_error
+from sealift.errors import LocalStorageError
+from sealift.model import Ending, Forecast, Outcome, RemoteObject, Summary
+from sealift.tally import Unobserved
+
+
+class Foreseen(Unobserved):
+    """Hears what would be fetched, prints it where wanted, and keeps the sum for a plan that ends early."""
+
+    def __init__(self, console: Console, stop: Callable[[], None], *, lines: bool) -> None:
+        self.error: StandardOutputClosed | LocalStorageError | None = None
+        """Why standard output could not be written any more. The plan was stopped then."""
+        self._console = console
+        self._stop = stop
+        self._lines = lines
+        self._objects = self._bytes = self._gets = 0
+
+    def planned(self, remote: RemoteObject, path: str, size: int, gets: int) -> None:
+        """See `Observer.planned`."""
+        self._objects += 1
+        self._bytes += size
+        self._gets += gets
+        if self._lines:
+            self._print(fetch_line(remote, path, size, gets))
+
+    def ended(self, outcome: Outcome) -> None:
+        """See `Observer.ended`."""
+        if self._lines and outcome.ending is Ending.FAILED:
+            self._print(f"fail   s3://{outcome.bucket}/{outcome.key}: {outcome.message}")
+
+    def so_far(self, summary: Summary) -> Forecast:
+        """Return the forecast as far as it got before the plan ended early."""
+        return Forecast(
+            listed=summary.listed,
+            to_download=self._objects,
+            up_to_date=summary.up_to_date,
+            skipped=summary.skipped,
+            failed=summary.failed,
+            escaped=summary.escaped,
+            bytes=self._bytes,
+            get_requests=self._gets,
+            seconds=summary.seconds,
+            complete=False,
+            failures=summary.failures,
+        )
+
+    def _print(self, line: str) -> None:
+        if self.error is None:
+            try:
+                self._console.out(line)
+            except (StandardOutputClosed, LocalStorageError) as error:
+                self.error = error
+                self._stop()
+
+
+def fetch_line(remote: RemoteObject, path: str, missing: int, requests: int) -> str:
+    """Return the line of an object of which `missing` bytes would be fetched."""
+    return f"fetch  {size(missing):>10}  {gets(requests):>9}  s3://{remote.bucket}/{remote.key} -> {path}"
+
+
+def totals(forecast: Forecast) -> list[str]:
+    """Return the lines of the sum."""
+    rows = [
+        ("listed", count(forecast.listed), "" if forecast.complete else CUT_SHORT),
+        ("to fetch", count(forecast.to_download), f"{size(forecast.bytes)} in {gets(forecast.get_requests)}"),
+        ("up to date", count(forecast.up_to_date), ""),
+        *([("skipped", count(forecast.skipped), "")] if forecast.skipped else []),
+        ("cannot be mirrored", count(forecast.failed), ""),
+        *([("escaped keys", count(forecast.escaped), "")] if forecast.escaped else []),
+    ]
+    return [*aligned(rows), *failures_by_error(forecast.failures, forecast.failed)]

@@ -1,0 +1,150 @@
+"""Settings in layers: the options over the SEALIFT_* variables, over the TOML file, over the defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sealift.cli.arguments import as_filter, did_you_mean
+from sealift.cli.options import BY_NAME, FILTERS, OPTIONS, Layer, Option
+from sealift.config import ConnectionSettings, SelectionSettings, Settings, TransferSettings
+from sealift.errors import ConfigError
+from sealift.retry import RetrySettings
+from sealift.selection import Filter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Display:
+    """How a run is shown."""
+
+    progress: bool = True
+    json: bool = False
+    verbose: bool = False
+    quiet: bool = False
+
+
+def settle(given: Layer, environ: Mapping[str, str]) -> tuple[Settings, Display]:
+    """Return the settings that the options `given`, the environment and the settings file amount to.
+
+    Raises ConfigError that names the option, the variable, or the file and its key.
+    """
+    config = BY_NAME["config"]
+    path = given.values.get("config")
+    if path is None and environ.get(config.variable):
+        path = config.read(environ[config.variable], config.variable)
+    from_file = read_toml(path) if isinstance(path, Path) else Layer()
+    return built(merged([from_file, read_environment(environ), given]))
+
+
+def read_environment(environ: Mapping[str, str]) -> Layer:
+    """Read the SEALIFT_* variables. Empty ones are as good as unset. Raises ConfigError."""
+    values: dict[str, object] = {}
+    filters: list[Filter] = []
+    for option in _settings():
+        text = environ.get(option.variable, "")
+        if not text:
+            continue
+        if option.name in FILTERS:
+            filters += [
+                as_filter(option, option.read(line, option.variable)) for line in text.split("\n") if line.strip()
+            ]
+        else:
+            values[option.name] = option.read(text, option.variable)
+    return Layer(values, _excludes_first(filters))
+
+
+def read_toml(path: Path) -> Layer:
+    """Read a settings file. Raises ConfigError."""
+    values: dict[str, object] = {}
+    filters: list[Filter] = []
+    known = {option.name: option for option in _settings()}
+    seen: set[str] = set()
+    for key, value in _document(path).items():
+        name = key.replace("_", "-")
+        if name not in known:
+            raise ConfigError(f"{path}: there is no setting {key!r}{did_you_mean(name, known)}")
+        if name in seen:
+            raise ConfigError(f"{path}: {name} is there twice, with - and with _")
+        seen.add(name)
+        option, origin = known[name], f"{path}: {key}"
+        if type(value) not in option.kind.toml:
+            raise ConfigError(f"{origin}: write {option.kind.expects}")
+        if isinstance(value, list):
+            filters += _globs(option, value, origin)
+        else:
+            values[name] = option.read(str(value).lower() if isinstance(value, bool) else str(value), origin)
+    return Layer(values, _excludes_first(filters))
+
+
+def merged(layers: Sequence[Layer]) -> Layer:
+    """Lay each layer over those before it. Filters add up: the last that matches wins, whoever wrote it.
+
+    Raises ConfigError where one layer is both verbose and quiet; of two layers, the later one wins.
+    """
+    values: dict[str, object] = {}
+    filters: list[Filter] = []
+    for layer in layers:
+        if layer.values.get("verbose") and layer.values.get("quiet"):
+            raise ConfigError("verbose and quiet exclude each other: leave one of them out")
+        for one, other in (("verbose", "quiet"), ("quiet", "verbose")):
+            if layer.values.get(one):
+                values.pop(other, None)
+        values.update(layer.values)
+        filters += layer.filters
+    return Layer(values, tuple(filters))
+
+
+def built(layer: Layer) -> tuple[Settings, Display]:
+    """Return the settings that `layer` and the defaults make."""
+    sections: dict[str, dict[str, Any]] = {
+        "connection": {},
+        "selection": {"filters": layer.filters},
+        "transfer": {},
+        "retry": {},
+        "display": {},
+    }
+    for name, value in layer.values.items():
+        place = BY_NAME[name].place
+        if place is not None:
+            section, field = place
+            sections[section][field] = value
+    settings = Settings(
+        connection=ConnectionSettings(**sections["connection"]),
+        selection=SelectionSettings(**sections["selection"]),
+        transfer=TransferSettings(**sections["transfer"]),
+        retry=RetrySettings(**sections["retry"]),
+    )
+    return settings, Display(**sections["display"])
+
+
+def _settings() -> list[Option]:
+    return [option for option in OPTIONS if option.place]
+
+
+def _document(path: Path) -> dict[str, object]:
+    import tomllib
+
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text, which TOML has to be") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _globs(option: Option, values: list[object], origin: str) -> list[Filter]:
+    filters: list[Filter] = []
+    for value in values:
+        if not isinstance(value, str):
+            raise ConfigError(f"{origin}: write {option.kind.expects}")
+        filters.append(as_filter(option, option.read(value, origin)))
+    return filters
+
+
+def _excludes_first(filters: Iterable[Filter]) -> tuple[Filter, ...]:
+    """Put excludes before includes: where there is no order of writing, what is included was meant to stay."""
+    return tuple(sorted(filters, key=lambda item: item.kind == "include"))

@@ -1,0 +1,327 @@
+"""Every option, once: its name, how it is read, where it goes, and what its help says.
+
+The command line, the SEALIFT_* variables and the settings file are all read by this table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sealift.config import or_auto, parse_count, parse_rate, parse_size
+from sealift.errors import ConfigError
+from sealift.selection import Filter
+
+MIRRORING = frozenset({"mirror", "plan"})
+TRANSFERRING = MIRRORING | {"get"}
+EVERYWHERE = TRANSFERRING | {"sandbox", "demo"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """How a value is written: as text, and in TOML."""
+
+    metavar: str
+    read: Callable[[str], object]
+    """Reads the text of an option, a variable or a TOML string. Raises ConfigError."""
+    toml: tuple[type, ...]
+    """The TOML types that are taken; a list stands for a list of strings."""
+    expects: str
+    """What to write in TOML."""
+    flag: bool = False
+    """True on the command line when it stands there alone."""
+
+
+def _text(text: str) -> str:
+    if not text.strip():
+        raise ConfigError("the value is empty")
+    return text
+
+
+def _path(text: str) -> Path:
+    try:
+        return Path(_text(text)).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{text!r}: whose home that is cannot be told: write the whole path") from error
+
+
+def _existing_file(text: str) -> Path:
+    path = _path(text)
+    if not path.is_file():
+        raise ConfigError(f"there is no file {str(path)!r}")
+    return path
+
+
+def _endpoint(text: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/?#]+/?", text):
+        raise ConfigError(f"{text!r} is not an endpoint: write https://HOST or https://HOST:PORT")
+    return text
+
+
+_TRUE = frozenset({"true", "yes", "on", "1"})
+_FALSE = frozenset({"false", "no", "off", "0"})
+
+
+def _flag(text: str) -> bool:
+    lowered = text.strip().lower()
+    if lowered not in _TRUE | _FALSE:
+        raise ConfigError(f"{text!r} is neither true nor false")
+    return lowered in _TRUE
+
+
+def _negated(text: str) -> bool:
+    return not _flag(text)
+
+
+def _payer(text: str) -> bool:
+    if text == "requester":
+        return True
+    if text.lower() not in _TRUE | _FALSE:
+        raise ConfigError(f"{text!r} cannot pay: write requester")
+    return _flag(text)
+
+
+def _glob(text: str) -> str:
+    if not text:
+        raise ConfigError("the pattern is empty: write * for everything")
+    return text
+
+
+TEXT = Kind(metavar="NAME", read=_text, toml=(str,), expects='a string, as in "name"')
+URL = Kind(metavar="URL", read=_endpoint, toml=(str,), expects='a string, as in "https://HOST"')
+FILE = Kind(metavar="FILE", read=_existing_file, toml=(str,), expects='a path, as in "~/ca.pem"')
+PATH = Kind(metavar="FILE", read=_path, toml=(str,), expects="a path")
+DIRECTORY = Kind(metavar="DIR", read=_path, toml=(str,), expects="a path")
+FLAG = Kind(metavar="", read=_flag, toml=(bool,), expects="true or false", flag=True)
+NEGATED_FLAG = Kind(metavar="", read=_negated, toml=(bool,), expects="true or false", flag=True)
+PAYER = Kind(metavar="[requester]", read=_payer, toml=(bool, str), expects='"requester" or false', flag=True)
+COUNT = Kind(metavar="N", read=parse_count, toml=(int,), expects="a whole number, as in 10")
+COUNT_OR_AUTO = Kind(
+    metavar="N|auto", read=or_auto(parse_count), toml=(int, str), expects='a whole number, as in 32, or "auto"'
+)
+SIZE = Kind(metavar="SIZE", read=parse_size, toml=(int, str), expects='a size, as in "256MiB"')
+SIZE_OR_AUTO = Kind(
+    metavar="SIZE|auto", read=or_auto(parse_size), toml=(int, str), expects='a size, as in "16MiB", or "auto"'
+)
+RATE = Kind(metavar="RATE", read=parse_rate, toml=(int, str), expects='a rate, as in "50MB/s"')
+GLOBS = Kind(metavar="GLOB", read=_glob, toml=(list,), expects='a list of patterns, as in ["*.tmp"]')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One option."""
+
+    name: str
+    kind: Kind
+    group: str
+    help: str
+    default: str = ""
+    """As the help says it."""
+    place: tuple[str, str] | None = None
+    """Section and field where the value goes. Without one, the option stands on the command line only."""
+    short: str = ""
+    negative: str = ""
+    """The flag's opposite."""
+    verbs: frozenset[str] = TRANSFERRING
+    variable: str = ""
+    """The environment variable, where there is one."""
+
+    def read(self, text: str, origin: str) -> object:
+        """Read the value from `text`. Raises ConfigError that names the `origin`."""
+        try:
+            return self.kind.read(text)
+        except ConfigError as error:
+            raise ConfigError(f"{origin}: {error.message}") from error
+
+
+def _setting(
+    section: str,
+    field: str,
+    name: str,
+    kind: Kind,
+    group: str,
+    help: str,  # noqa: A002 - what argparse calls it
+    *,
+    default: str = "",
+    short: str = "",
+    negative: str = "",
+    verbs: frozenset[str] = TRANSFERRING,
+) -> Option:
+    """Return an option that the environment and the settings file may set as well."""
+    return Option(
+        name=name,
+        kind=kind,
+        group=group,
+        help=help,
+        default=default,
+        place=(section, field),
+        short=short,
+        negative=negative,
+        verbs=verbs,
+        variable=variable_of(name),
+    )
+
+
+def variable_of(name: str) -> str:
+    """Return the environment variable of the option called `name`."""
+    return "SEALIFT_" + name.upper().replace("-", "_")
+
+
+_AWS, _WHICH, _HOW, _SHOW = "Reaching S3", "Which objects", "How much at once", "Settings and output"
+
+OPTIONS: tuple[Option, ...] = (
+    _setting(
+        "connection",
+        "profile",
+        "profile",
+        TEXT,
+        _AWS,
+        "the profile of AWS's configuration files",
+        default="AWS_PROFILE",
+    ),
+    _setting(
+        "connection", "region", "region", TEXT, _AWS, "the Region of the bucket", default="AWS_REGION, or the profile's"
+    ),
+    _setting(
+        "connection",
+        "endpoint_url",
+        "endpoint-url",
+        URL,
+        _AWS,
+        "another S3 than AWS's",
+        default="AWS_ENDPOINT_URL, or AWS",
+    ),
+    _setting("connection", "sign", "no-sign-request", NEGATED_FLAG, _AWS, "go without credentials", default="false"),
+    _setting(
+        "connection", "request_payer", "request-payer", PAYER, _AWS, "pay for the requests yourself", default="false"
+    ),
+    _setting(
+        "connection",
+        "ca_bundle",
+        "ca-bundle",
+        FILE,
+        _AWS,
+        "the certificates that vouch for the endpoint",
+        default="AWS_CA_BUNDLE, or the SDK's",
+    ),
+    _setting(
+        "connection",
+        "allow_http",
+        "allow-http",
+        FLAG,
+        _AWS,
+        "do without TLS also where the endpoint is not this machine",
+        default="false",
+    ),
+    _setting(
+        "selection",
+        "filters",
+        "include",
+        GLOBS,
+        _WHICH,
+        "take keys that match after all; GLOB is held against the key below SOURCE, * crosses /, and of all --include "
+        "and --exclude the last that matches wins",
+        verbs=MIRRORING,
+    ),
+    _setting("selection", "filters", "exclude", GLOBS, _WHICH, "leave keys that match alone", verbs=MIRRORING),
+    _setting(
+        "selection",
+        "strict_keys",
+        "strict-keys",
+        FLAG,
+        _WHICH,
+        "fail keys that no file system can hold as they are, instead of escaping them",
+        default="false",
+        verbs=MIRRORING,
+    ),
+    Option(
+        name="dry-run",
+        kind=FLAG,
+        group=_WHICH,
+        help="say what would be done, and do nothing: the same as sealift plan",
+        verbs=frozenset({"mirror"}),
+    ),
+    _setting("transfer", "concurrency", "concurrency", COUNT_OR_AUTO, _HOW, "GETs under way at once", default="auto"),
+    _setting(
+        "transfer",
+        "part_size",
+        "part-size",
+        SIZE_OR_AUTO,
+        _HOW,
+        "bytes a GET: larger objects are fetched in parts; auto is 8MiB to 64MiB, growing with the object",
+        default="auto",
+    ),
+    _setting("transfer", "memory", "memory", SIZE, _HOW, "most bytes in memory on their way to disk", default="256MiB"),
+    _setting(
+        "transfer",
+        "max_bandwidth",
+        "max-bandwidth",
+        RATE,
+        _HOW,
+        "most bytes a second, as in 50MB/s",
+        default="no limit",
+    ),
+    _setting(
+        "retry",
+        "max_attempts",
+        "max-attempts",
+        COUNT,
+        _HOW,
+        "tries in a row that bring nothing before an object has failed; throttling does not count",
+        default="10",
+    ),
+    Option(
+        name="config",
+        kind=PATH,
+        group=_SHOW,
+        help="read settings from this TOML file",
+        default="none",
+        variable=variable_of("config"),
+    ),
+    _setting(
+        "display",
+        "progress",
+        "progress",
+        FLAG,
+        _SHOW,
+        "show progress on standard error: a bar on a terminal, else a line every 10 seconds",
+        default="true",
+        negative="no-progress",
+    ),
+    _setting(
+        "display", "json", "json", FLAG, _SHOW, "print one JSON object on standard output, at the end", default="false"
+    ),
+    _setting("display", "verbose", "verbose", FLAG, _SHOW, "say more", default="false", short="v", verbs=EVERYWHERE),
+    _setting("display", "quiet", "quiet", FLAG, _SHOW, "only say what went wrong", default="false", short="q"),
+    Option(
+        name="data",
+        kind=DIRECTORY,
+        group="The sandbox",
+        help="keep data and keys there",
+        default="a temporary directory",
+        verbs=frozenset({"sandbox"}),
+    ),
+    Option(
+        name="tls",
+        kind=FLAG,
+        group="The sandbox",
+        help="serve HTTPS, with a certificate made on the spot",
+        verbs=frozenset({"sandbox"}),
+    ),
+)
+
+BY_NAME = {option.name: option for option in OPTIONS}
+
+FILTERS = frozenset({"include", "exclude"})
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """What one of the places that settings come from says."""
+
+    values: Mapping[str, object] = field(default_factory=dict)
+    """By the option's name, without --include and --exclude."""
+    filters: tuple[Filter, ...] = ()
+    """What --include and --exclude say, in their order."""

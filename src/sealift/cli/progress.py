@@ -1,0 +1,182 @@
+"""Progress on standard error: events are counted, and drawn from time to time.
+
+Observers are called for every chunk that arrives, so here they only count; `draw` is what costs, and is called by
+a clock (`sealift.cli.conduct`), also when nothing arrives at all.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+from sealift.cli.console import Console
+from sealift.cli.quantities import count, duration, objects, rate, size
+from sealift.errors import ObjectError, Throttled
+from sealift.model import Ending, Outcome, RemoteObject, Summary
+from sealift.tally import Unobserved
+
+if TYPE_CHECKING:
+    from sealift.cli.bar import Bar
+
+MOST_LINES = 100
+"""Failures, and warnings, that are told one by one: more than a screen, and nothing that floods a mail from cron."""
+
+BETWEEN_DRAWINGS = 0.1
+"""Seconds between two drawings of the bar; tqdm's own `mininterval`."""
+
+BETWEEN_LINES = 10.0
+"""Seconds between two lines where there is no terminal."""
+
+RATE_WINDOW = 5.0
+"""Seconds over which the rate is taken: long enough to be read, short enough to show a stall."""
+
+Style = Literal["bar", "lines", "none"]
+
+
+class Progress(Unobserved):
+    """An observer that counts, tells what went wrong as it happens, and draws how far the run is."""
+
+    def __init__(
+        self,
+        console: Console,
+        style: Style,
+        *,
+        planning: bool = False,
+        verbose: bool = False,
+        quiet: bool = False,
+        tell_failures: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.style: Style = style
+        self.summary: Summary | None = None
+        """What the run said at its end."""
+        self._console = console
+        self._planning = planning
+        self._verbose = verbose
+        self._quiet = quiet
+        self._tell_failures = tell_failures
+        self._clock = clock
+        self._bar: Bar | None = None
+        self._listed = self._ended = self._failed = self._to_fetch = self._throttled = 0
+        self._total = self._done = 0
+        self._told = {"failed": 0, "warning": 0}
+        self._samples: deque[tuple[float, int]] = deque([(clock(), 0)])
+
+    # What happens is counted.
+
+    def listed(self, objects: int) -> None:
+        """See `Observer.listed`."""
+        self._listed += objects
+
+    def planned(self, remote: RemoteObject, path: str, size: int, gets: int) -> None:
+        """See `Observer.planned`."""
+        del remote, path, gets
+        self._to_fetch += 1
+        self._total += size
+
+    def advanced(self, size: int) -> None:
+        """See `Observer.advanced`."""
+        self._done += size
+
+    def restarted(self, size: int, received: int) -> None:
+        """See `Observer.restarted`."""
+        self._to_fetch -= 1
+        self._total -= size
+        self._done -= received
+
+    def ended(self, outcome: Outcome) -> None:
+        """See `Observer.ended`."""
+        self._ended += 1
+        if outcome.ending is Ending.FAILED:
+            self._failed += 1
+            if self._tell_failures:
+                self._tell("failed", f"failed: s3://{outcome.bucket}/{outcome.key}: {outcome.message}")
+        elif self._verbose:
+            where = f" -> {outcome.path}" if outcome.path else ""
+            what = outcome.ending.value.replace("_", " ")
+            why = f": {outcome.message}" if outcome.message else ""
+            self._console.err(f"{what}: s3://{outcome.bucket}/{outcome.key}{where}{why}")
+
+    def retrying(self, error: ObjectError) -> None:
+        """See `Observer.retrying`."""
+        self._throttled += isinstance(error, Throttled)
+        if self._verbose:
+            self._console.err(f"again: s3://{error.bucket}/{error.key}: {error.message}")
+
+    def noted(self, level: Literal["info", "warning"], text: str) -> None:
+        """See `Observer.noted`."""
+        if level == "warning" and not self._quiet:
+            self._tell("warning", f"warning: {text}")
+        elif level == "info" and self._verbose:
+            self._console.err(text)
+
+    def finished(self, summary: Summary) -> None:
+        """See `Observer.finished`."""
+        self.summary = summary
+
+    # What was counted is drawn.
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two calls of `draw`."""
+        return BETWEEN_DRAWINGS if self.style == "bar" else BETWEEN_LINES
+
+    def draw(self) -> None:
+        """Show how far the run is, now."""
+        now = self._clock()
+        if self.style == "bar":
+            if self._bar is None:
+                from sealift.cli.bar import Bar
+
+                self._bar = Bar(self._console.stderr, scaled=not self._planning)
+                self._console.drawing = self._bar
+            self._bar.show(self._done, self._total, self.sentence(now))
+        elif self.style == "lines":
+            self._console.err(f"sealift: {self.sentence(now)}")
+
+    def close(self) -> None:
+        """Take the bar off the terminal."""
+        self._console.drawing = None
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def sentence(self, now: float) -> str:
+        """Say how far the run is at time `now`, in seconds of the clock."""
+        if self._planning:
+            facts = [f"{objects(self._listed)} listed", f"{count(self._to_fetch)} to fetch", size(self._total)]
+        else:
+            facts = [
+                f"{count(self._ended)} of {objects(self._listed)}",
+                f"{size(self._done)} of {size(max(self._total, self._done))}",
+                *self._pace(now),
+            ]
+        if self._throttled:
+            facts.append(f"throttled {count(self._throttled)} times" if self._throttled > 1 else "throttled once")
+        if self._failed:
+            facts.append(f"{count(self._failed)} failed")
+        return ", ".join(facts)
+
+    def _pace(self, now: float) -> list[str]:
+        """Return the rate of the last seconds, and how long the rest would take at it."""
+        samples = self._samples
+        samples.append((now, self._done))
+        while len(samples) > 2 and samples[1][0] <= now - RATE_WINDOW:
+            samples.popleft()
+        then, done = samples[0]
+        if now <= then:
+            return []
+        speed = max(0.0, (self._done - done) / (now - then))
+        left = self._total - self._done
+        return [rate(speed), *([f"{duration(left / speed)} left"] if speed and left > 0 else [])]
+
+    def _tell(self, kind: Literal["failed", "warning"], line: str) -> None:
+        """Write the line, if it is one of the first of its kind."""
+        self._told[kind] += 1
+        if self._told[kind] <= MOST_LINES:
+            self._console.err(line)
+        elif self._told[kind] == MOST_LINES + 1:
+            more = "failures: the summary counts them, and the run's log in DEST/.sealift/runs names them all"
+            self._console.err(f"more {more if kind == 'failed' else 'warnings are not shown'}")

@@ -1,0 +1,43 @@
+"""Numbers as a person reads them. Pure."""
+
+from __future__ import annotations
+
+
+def count(number: int) -> str:
+    """`12,345`."""
+    return f"{number:,}"
+
+
+def objects(number: int) -> str:
+    """`1 object`, `12,345 objects`."""
+    return f"{number:,} object" if number == 1 else f"{number:,} objects"
+
+
+def gets(number: int) -> str:
+    """`1 GET`, `128 GETs`."""
+    return f"{number:,} GET" if number == 1 else f"{number:,} GETs"
+
+
+def size(number: float) -> str:
+    """Bytes in binary units: `512 B`, `12.3 MiB`."""
+    if number < 1024:
+        return f"{number:.0f} B"
+    for unit in ("KiB", "MiB", "GiB"):
+        number /= 1024
+        if round(number, 1) < 1024:
+            return f"{number:.1f} {unit}"
+    return f"{number / 1024:,.1f} TiB"
+
+
+def rate(bytes_per_second: float) -> str:
+    """`118.0 MiB/s`."""
+    return f"{size(bytes_per_second)}/s"
+
+
+def duration(seconds: float) -> str:
+    """`3.2 s` below a minute, `1:02:03` above."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"

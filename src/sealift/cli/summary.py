@@ -1,0 +1,82 @@
+"""What a run has done, for a person and for a script. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+
+from sealift.cli.quantities import count, duration, objects, rate, size
+from sealift.cli.status import FAILED, INTERRUPTED
+from sealift.model import Failure, Forecast, Summary
+
+CUT_SHORT = "and more: the listing did not reach its end"
+
+
+def as_json(result: Summary | Forecast) -> str:
+    """Return one line of ASCII: a key's bytes that are not UTF-8 come as escaped surrogates (PEP 383)."""
+    return json.dumps(dataclasses.asdict(result), ensure_ascii=True)
+
+
+def table(summary: Summary, *, of_one: bool = False) -> list[str]:
+    """Return the lines of the summary; `of_one` object, there is no listing to speak of."""
+    received = f"{size(summary.bytes)} in {duration(summary.seconds)}"
+    if summary.bytes and summary.seconds > 0:
+        received += f", {rate(summary.bytes / summary.seconds)}"
+    rows = [
+        ("listed", count(summary.listed), "" if summary.complete or of_one else CUT_SHORT),
+        ("downloaded", count(summary.downloaded), ""),
+        ("up to date", count(summary.up_to_date), ""),
+        *_unless_zero("skipped", summary.skipped),
+        ("failed", count(summary.failed), ""),
+        *_unless_zero("not reached", summary.pending),
+        *_unless_zero("escaped keys", summary.escaped),
+        ("GET requests", count(summary.get_requests), received),
+        *_unless_zero("KMS refusals", summary.kms_throttled, "the KMS asked for fewer requests"),
+        *_unless_zero("S3 refusals", summary.s3_throttled, "S3 asked for fewer requests"),
+        *_unless_zero("retries", summary.retries),
+    ]
+    return [*aligned(rows), *failures_by_error(summary.failures, summary.failed)]
+
+
+def aligned(rows: Sequence[tuple[str, str, str]]) -> list[str]:
+    """Return a line a row: a name, a number, a remark."""
+    names = max(len(name) for name, _, _ in rows)
+    numbers = max(len(number) for _, number, _ in rows)
+    return [f"{name:<{names}}  {number:>{numbers}}  {remark}".rstrip() for name, number, remark in rows]
+
+
+def failures_by_error(failures: Sequence[Failure], failed: int) -> list[str]:
+    """Return what failed, by error, the most frequent first, each with an example."""
+    groups: dict[str, list[Failure]] = {}
+    for failure in failures:
+        groups.setdefault(failure.error, []).append(failure)
+    if not groups:
+        return []
+    lines = ["", "failed:" if len(failures) >= failed else f"failed, of the first {count(len(failures))}:"]
+    for error, group in sorted(groups.items(), key=lambda item: -len(item[1])):
+        example = group[0]
+        lines.append(f"  {error}: {objects(len(group))}, for example s3://{example.bucket}/{example.key}")
+        lines.append(f"    {example.message}")
+    return lines
+
+
+def advice(verb: str, status: int, summary: Summary | Forecast) -> str:
+    """Say what to do after a run that ended with `status`, not 0."""
+    kept = "what is complete is kept: " if verb == "mirror" else ""
+    goal = "see the whole plan" if verb == "plan" else "continue"
+    if status == INTERRUPTED:
+        return f"interrupted; {kept}run the same command again to {goal}"
+    if status != FAILED:
+        return f"{kept}once that is mended, run the same command again to {goal}"
+    if verb == "plan" and summary.failed:
+        return f"{objects(summary.failed)} cannot be mirrored as things stand"
+    if verb == "get":
+        return "the object was not fetched: mend what is named above, then run the same command again"
+    missed = summary.failed + (summary.pending if isinstance(summary, Summary) else 0)
+    what = f"{objects(missed)} of {count(summary.listed)} not in place" if missed else "not everything was listed"
+    return f"{what}; {kept}run the same command again to try the rest"
+
+
+def _unless_zero(name: str, number: int, remark: str = "") -> list[tuple[str, str, str]]:
+    return [(name, count(number), remark)] if number else []

@@ -1,0 +1,194 @@
+"""The verbs, each from its command to its exit status."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+
+from sealift.cli.arguments import Command
+from sealift.cli.conduct import Ended, Interrupts, conduct
+from sealift.cli.console import Console, StandardOutputClosed
+from sealift.cli.failure import say
+from sealift.cli.forecast import Foreseen, totals
+from sealift.cli.layers import Display
+from sealift.cli.progress import Progress, Style
+from sealift.cli.status import IN_PLACE, INTERRUPTED, PIPE_CLOSED, USAGE, exit_status
+from sealift.cli.summary import advice, as_json, table
+from sealift.config import Settings
+from sealift.errors import ConfigError, RunError
+from sealift.model import Forecast, Summary
+from sealift.tally import Observer, Observers
+
+
+def run(command: Command, settings: Settings, display: Display, console: Console) -> int:
+    """Run mirror, get or plan, and return the exit status. Raises ConfigError."""
+    words = command.words
+    if command.verb == "plan" or command.layer.values.get("dry-run"):
+        return foresee(partial(_plan, words, settings), display, console)
+    if command.verb == "mirror":
+        return transfer("mirror", partial(_mirror, words, settings), display, console)
+    if words[1:] != ("-",):
+        return transfer("get", partial(_get, words, settings), display, console)
+    if display.json:
+        raise ConfigError("the object and --json cannot both go to standard output: name a file, or leave --json out")
+    return transfer("get", partial(_get_to_stdout, words[0], settings), display, console, pipes=True)
+
+
+def serve(command: Command, display: Display, console: Console) -> int:
+    """Run the sandbox or the demo, and return the exit status. Ctrl-C is how a sandbox is meant to end."""
+    with Interrupts(console.leave_line, patient=True) as interrupts:
+        ended = conduct(partial(_serve, command, partial(_announce, console)), interrupts)
+    if ended.error is not None:
+        say(ended.error, console, verbose=display.verbose)
+        return exit_status(None, ended.error, pipe_closed=isinstance(ended.error, StandardOutputClosed))
+    if ended.result is not None:
+        return ended.result
+    return INTERRUPTED if command.verb == "demo" else IN_PLACE
+
+
+def transfer(
+    verb: str,
+    work: Callable[[Observer], Awaitable[Summary]],
+    display: Display,
+    console: Console,
+    *,
+    pipes: bool = False,
+) -> int:
+    """Run `work`, show how it goes and what came of it, and return the exit status.
+
+    `pipes` says that standard output is where the object goes, and nothing else.
+    """
+    progress = Progress(console, _style(display, console), verbose=display.verbose, quiet=display.quiet)
+    with Interrupts(console.leave_line) as interrupts:
+        ended = conduct(partial(work, progress), interrupts, progress)
+        interrupted = interrupts.heard and ended.result is None
+    summary = ended.result or _reached(ended.error, progress)
+    status = _status(summary, ended, interrupted=interrupted)
+    if not pipes and status not in (USAGE, PIPE_CLOSED):
+        if display.json:
+            console.out(as_json(summary))
+        elif not display.quiet:
+            for line in table(summary, of_one=verb == "get"):
+                console.out(line)
+        console.flush()
+    _conclude(verb, status, summary, ended, display, console)
+    return status
+
+
+def foresee(work: Callable[[Observer], Awaitable[Forecast]], display: Display, console: Console) -> int:
+    """Run the plan `work`, print it, and return the exit status."""
+    lines = not display.json and not display.quiet
+    progress = Progress(
+        console,
+        "none" if lines and console.on_terminal else _style(display, console),
+        planning=True,
+        verbose=display.verbose,
+        quiet=display.quiet,
+        tell_failures=not lines,
+    )
+    with Interrupts(console.leave_line) as interrupts:
+        foreseen = Foreseen(console, interrupts.stop, lines=lines)
+        ended = conduct(partial(work, Observers(progress, foreseen)), interrupts, progress)
+        interrupted = interrupts.heard and ended.result is None
+    if foreseen.error is not None:
+        ended = Ended(error=foreseen.error)
+    forecast = ended.result or foreseen.so_far(_reached(ended.error, progress))
+    status = _status(forecast, ended, interrupted=interrupted)
+    if status not in (USAGE, PIPE_CLOSED):
+        if display.json:
+            console.out(as_json(forecast))
+        else:
+            if lines and (forecast.to_download or forecast.failed):
+                console.out("")
+            for line in totals(forecast):
+                console.out(line)
+        console.flush()
+    _conclude("plan", status, forecast, ended, display, console)
+    return status
+
+
+async def _mirror(words: tuple[str, ...], settings: Settings, observer: Observer) -> Summary:
+    from sealift.mirroring import mirror
+
+    return await mirror(words[:-1], words[-1], settings, observer=observer)
+
+
+async def _plan(words: tuple[str, ...], settings: Settings, observer: Observer) -> Forecast:
+    from sealift.mirroring import plan
+
+    return await plan(words[:-1], words[-1], settings, observer=observer)
+
+
+async def _get(words: tuple[str, ...], settings: Settings, observer: Observer) -> Summary:
+    from sealift.getting import get
+
+    try:
+        return await get(words[0], words[1] if len(words) > 1 else None, settings, observer=observer)
+    except BrokenPipeError as error:  # PATH may be a pipe, too
+        raise StandardOutputClosed from error
+
+
+async def _get_to_stdout(source: str, settings: Settings, observer: Observer) -> Summary:
+    from sealift.getting import get_to_stream
+
+    if sys.stdout is None:
+        raise ConfigError("standard output is closed: name a file instead of -")
+    try:
+        return await get_to_stream(source, sys.stdout.fileno(), settings, observer=observer)
+    except BrokenPipeError as error:
+        raise StandardOutputClosed from error
+
+
+async def _serve(command: Command, announce: Callable[[str], None]) -> int:
+    if command.verb == "demo":
+        from sealift.sandbox.demo import demo
+
+        return await demo(announce=announce)
+    from sealift.sandbox.servers import serve as serve_sandbox
+
+    data = command.layer.values.get("data")
+    await serve_sandbox(
+        data=data if isinstance(data, Path) else None, tls=bool(command.layer.values.get("tls")), announce=announce
+    )
+    return IN_PLACE
+
+
+def _announce(console: Console, text: str) -> None:
+    for line in text.split("\n"):
+        console.out(line)
+    console.flush()
+
+
+def _style(display: Display, console: Console) -> Style:
+    if display.quiet or not display.progress:
+        return "none"
+    return "bar" if console.stderr.isatty() else "lines"
+
+
+def _reached(error: Exception | None, progress: Progress) -> Summary:
+    """Return what a run did that was stopped by an error or a signal, maybe before anything was listed."""
+    if isinstance(error, RunError) and error.summary is not None:
+        return error.summary
+    return progress.summary or Summary()
+
+
+def _status(result: Summary | Forecast, ended: Ended[Summary] | Ended[Forecast], *, interrupted: bool) -> int:
+    closed = isinstance(ended.error, StandardOutputClosed)
+    return exit_status(result, ended.error, interrupted=interrupted, pipe_closed=closed)
+
+
+def _conclude(
+    verb: str,
+    status: int,
+    result: Summary | Forecast,
+    ended: Ended[Summary] | Ended[Forecast],
+    display: Display,
+    console: Console,
+) -> None:
+    """Say on standard error why the run did not end well, and what to do."""
+    if ended.error is not None:
+        say(ended.error, console, verbose=display.verbose)
+    if status not in (IN_PLACE, USAGE, PIPE_CLOSED) and not display.quiet:
+        console.err(f"sealift: {advice(verb, status, result)}")

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealift.cli.forecast import fetch_line, totals
+from sealift.cli.summary import advice, as_json, table
+from sealift.model import Failure, Forecast, RemoteObject, Summary
+
+FAILURES = (
+    Failure("b", "one", "NoSuchKey", "it is gone"),
+    Failure("b", "two", "AccessDenied", "ask for kms:Decrypt"),
+    Failure("b", "three", "AccessDenied", "ask for kms:Decrypt"),
+)
+SUMMARY = Summary(
+    listed=20_000,
+    downloaded=12_345,
+    up_to_date=7_650,
+    failed=3,
+    pending=2,
+    bytes=3 * 1024**3,
+    get_requests=12_500,
+    kms_throttled=40,
+    seconds=30.0,
+    complete=False,
+    failures=FAILURES,
+)
+
+
+def test_the_table_lines_up_and_groups_what_failed() -> None:
+    assert table(SUMMARY) == [
+        "listed        20,000  and more: the listing did not reach its end",
+        "downloaded    12,345",
+        "up to date     7,650",
+        "failed             3",
+        "not reached        2",
+        "GET requests  12,500  3.0 GiB in 30.0 s, 102.4 MiB/s",
+        "KMS refusals      40  the KMS asked for fewer requests",
+        "",
+        "failed:",
+        "  AccessDenied: 2 objects, for example s3://b/two",
+        "    ask for kms:Decrypt",
+        "  NoSuchKey: 1 object, for example s3://b/one",
+        "    it is gone",
+    ]
+
+
+def test_a_run_that_did_nothing_has_a_table_too() -> None:
+    assert table(Summary(complete=True))[0] == "listed        0"
+
+
+def test_json_has_the_fields_in_the_order_of_its_document() -> None:
+    document = (Path(__file__).parents[2] / "docs" / "json.md").read_text(encoding="utf-8")
+    transfer, plan = [json.loads(block) for block in re.findall("```json\n(.*?)```", document, re.DOTALL)]
+    assert list(json.loads(as_json(SUMMARY))) == list(transfer)
+    assert list(json.loads(as_json(Forecast()))) == list(plan)
+    assert list(json.loads(as_json(SUMMARY))["failures"][0]) == list(transfer["failures"][0])
+
+
+@given(st.binary())
+def test_any_key_comes_through_json_byte_for_byte(raw: bytes) -> None:
+    line = as_json(Summary(failures=(Failure("b", os.fsdecode(raw), "E", "m"),)))
+    assert line.isascii()
+    assert line.isprintable()
+    assert os.fsencode(json.loads(line)["failures"][0]["key"]) == raw
+
+
+@pytest.mark.parametrize("status", [1, 3, 4, 5, 130])
+@pytest.mark.parametrize("verb", ["mirror", "get", "plan"])
+def test_every_bad_end_comes_with_advice(verb: str, status: int) -> None:
+    result = Forecast() if verb == "plan" else SUMMARY
+    text = advice(verb, status, result)
+    assert text
+    assert "\n" not in text
+
+
+def test_the_advice_after_an_interruption_is_to_run_it_again() -> None:
+    assert advice("mirror", 130, SUMMARY) == (
+        "interrupted; what is complete is kept: run the same command again to continue"
+    )
+    assert advice("mirror", 1, SUMMARY).startswith("5 objects of 20,000 not in place; what is complete is kept: ")
+
+
+def test_a_plan_names_sizes_and_requests() -> None:
+    remote = RemoteObject("b", "p/k", 0, '"e"', 0)
+    assert fetch_line(remote, "k", 12_897_485, 2) == "fetch    12.3 MiB     2 GETs  s3://b/p/k -> k"
+    forecast = Forecast(listed=5, to_download=2, up_to_date=2, failed=1, bytes=1024, get_requests=2, complete=True)
+    assert totals(forecast) == [
+        "listed              5",
+        "to fetch            2  1.0 KiB in 2 GETs",
+        "up to date          2",
+        "cannot be mirrored  1",
+    ]
