@@ -1,0 +1,3 @@
+from tests.support.sandbox import levers, sandbox
+
+__all__ = ["levers", "sandbox"]
