@@ -1,3 +1,0 @@
-from tests.support.sandbox import levers, sandbox
-
-__all__ = ["levers", "sandbox"]
