@@ -23,6 +23,7 @@ from tests.support.faultserver import (
     ErrorDocumentAs200,
     Exchange,
     FaultServer,
+    FaultServerProcess,
     FaultServerThread,
     FlipBit,
     Generated,
@@ -812,3 +813,23 @@ def test_a_mistake_in_the_script_of_a_thread_fails_the_test() -> None:
     assert get_blocking(thread.server.url, "/bucket/key") == b""
     with pytest.raises(ExceptionGroup):
         thread.__exit__(None, None, None)
+
+
+def test_a_server_in_a_process_serves_its_listing_and_tells_what_it_served() -> None:
+    with FaultServerProcess("bucket", "many/", 1002) as server:
+        last = server.listing.at(1001)
+        assert last.key == "many/000001/001.bin"
+        assert get_blocking(server.url, f"/bucket/{last.key}").endswith(last.content.read(0, last.size))
+        assert b"<Key>many/000000/000.bin</Key>" in get_blocking(server.url, "/bucket?list-type=2")
+        served = server.stop()
+    assert (served.gets, served.lists, served.body_bytes, served.connections) == (1, 1, last.size, 2)
+    assert served.cpu_seconds > 0
+    with pytest.raises(ConnectionRefusedError):
+        get_blocking(server.url, "/bucket?list-type=2")
+
+
+def test_a_server_in_a_process_ends_with_its_block() -> None:
+    with pytest.raises(KeyError), FaultServerProcess("bucket", "many/", 1) as server:
+        raise KeyError
+    with pytest.raises(ConnectionRefusedError):
+        get_blocking(server.url, "/bucket?list-type=2")

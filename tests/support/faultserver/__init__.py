@@ -7,6 +7,7 @@
         assert broken.hits == 1
 
     with FaultServerThread() as server: ...                 # the same, for tests that run commands
+    with FaultServerProcess("bucket", "p/", 200_000): ...   # so many generated objects, for tests that measure
 
 Rules:
 
@@ -23,7 +24,7 @@ Rules:
 7. An exception in a script's hook ends its connection and is raised when the server is left.
 
 Rooms: content (what objects hold), wire (heads and XML), listing, dialect (S3's decisions, no I/O), exchange (one
-request on one connection), faults, server (connections, script, record).
+request on one connection), faults, server (connections, script, record), process.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ from tests.support.faultserver.faults import (
     WrongContentRange,
     WrongLength,
 )
+from tests.support.faultserver.process import FaultServerProcess
 from tests.support.faultserver.server import FaultHandle, FaultServer, FaultServerThread
 from tests.support.faultserver.wire import Request, Response
 
@@ -60,6 +62,7 @@ __all__ = [
     "Fault",
     "FaultHandle",
     "FaultServer",
+    "FaultServerProcess",
     "FaultServerThread",
     "FlipBit",
     "Generated",

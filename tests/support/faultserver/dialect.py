@@ -143,10 +143,14 @@ class Dialect:
         `key_for` must ascend in UTF-8 byte order. With a `listing_order` other than "key" every page costs
         time and memory in proportion to `count`.
         """
-        self.buckets.setdefault(bucket, self.region)
         listing = GeneratedListing(bucket, prefix, count, size if callable(size) else lambda _: size, key_for)
-        self.generated.append(listing)
+        self.serve(listing)
         return listing
+
+    def serve(self, listing: GeneratedListing) -> None:
+        """Serve the objects of a generated listing, in a bucket that is made if need be."""
+        self.buckets.setdefault(listing.bucket, self.region)
+        self.generated.append(listing)
 
     def find(self, bucket: str, key: str, version_id: str | None = None) -> StoredObject | None:
         """The object, or its version, put or generated."""

@@ -74,6 +74,17 @@ class GeneratedListing:
             yield key, self.at(index)
 
 
+def small_objects(bucket: str, prefix: str, count: int) -> GeneratedListing:
+    """Return `count` objects of 1 to 1,000 bytes, a thousand to a directory; every process makes the same ones."""
+    return GeneratedListing(
+        bucket,
+        prefix,
+        count,
+        size=lambda index: 1 + index % 1000,
+        key_for=lambda index: f"{index // 1000:06d}/{index % 1000:03d}.bin",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A line of a listing: an object, or a common prefix where `stored` is None."""
