@@ -1,16 +1,12 @@
 from __future__ import annotations
 
 import io
-import os
-import pty
-from collections.abc import Iterator
-
-import pytest
 
 from sealift.cli.console import Console
 from sealift.cli.progress import MOST_LINES, Progress
 from sealift.errors import Throttled, Transient
 from sealift.model import Ending, Outcome, RemoteObject, Summary
+from tests.support.terminal import Terminal
 
 MIB = 1024 * 1024
 REMOTE = RemoteObject("b", "k", 10 * MIB, '"e"', 0)
@@ -25,38 +21,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-class Terminal:
-    """A pseudo-terminal 100 columns wide, and what was written to it."""
-
-    def __init__(self) -> None:
-        self._reader, writer = pty.openpty()
-        os.set_blocking(self._reader, False)
-        self.stream = open(writer, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - a descriptor; closed below
-        import termios
-
-        termios.tcsetwinsize(writer, (25, 100))
-
-    def written(self) -> str:
-        self.stream.flush()
-        chunks = []
-        while True:
-            try:
-                chunks.append(os.read(self._reader, 65536))
-            except BlockingIOError:
-                return b"".join(chunks).decode()
-
-    def close(self) -> None:
-        self.stream.close()
-        os.close(self._reader)
-
-
-@pytest.fixture
-def terminal() -> Iterator[Terminal]:
-    terminal = Terminal()
-    yield terminal
-    terminal.close()
 
 
 def test_a_line_tells_objects_bytes_rate_and_what_is_left() -> None:

@@ -16,6 +16,7 @@ from sealift.errors import SealiftError
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (by default the process's own), and return the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
+    _occupy_standard_descriptors()
     console = Console(sys.stdout, sys.stderr)
     try:
         status = _obey(parse(words), console)
@@ -33,6 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(error, console, verbose="-v" in words or "--verbose" in words)
         return FAILED
     return status
+
+
+def _occupy_standard_descriptors() -> None:
+    """Open what a shell's `>&-` has closed: else a file of the run would get its number, and uvloop aborts on those."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
 
 
 def _obey(command: Command, console: Console) -> int:

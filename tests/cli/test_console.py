@@ -1,0 +1,159 @@
+"""Whatever standard output and standard error are, a line goes through or its loss is told in the right way."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+import pytest
+
+from sealift.cli.console import Console, StandardOutputClosed, Unbreakable
+from sealift.errors import LocalStorageError
+from tests.support.terminal import Terminal
+
+
+@contextmanager
+def unread_pipe() -> Iterator[TextIO]:
+    """A stream whose reader is gone. Closing it must not raise."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as stream:  # noqa: PTH123 - a descriptor
+        yield stream
+
+
+class Drawing:
+    """Writes down when it steps aside and comes back, on the same stream as everything else."""
+
+    def __init__(self, stream: io.StringIO) -> None:
+        self.stream = stream
+
+    def clear(self) -> None:
+        self.stream.write("<clear>")
+
+    def refresh(self) -> None:
+        self.stream.write("<refresh>")
+
+
+def test_lines_are_made_printable_and_go_where_they_belong() -> None:
+    out, err = io.StringIO(), io.StringIO()
+    console = Console(out, err)
+    console.out("a\x1b[2J\nb")
+    console.err("c\rd")
+    console.flush()
+    assert out.getvalue() == "a\\x1b[2J\\x0ab\n"
+    assert err.getvalue() == "c\\x0dd\n"
+
+
+def test_what_is_drawn_steps_aside_for_a_line() -> None:
+    err = io.StringIO()
+    console = Console(None, err)
+    console.drawing = Drawing(err)
+    console.err("line")
+    assert err.getvalue() == "<clear>line\n<refresh>"
+
+
+def test_a_locale_without_the_character_is_no_reason_to_stop() -> None:
+    out, err = io.BytesIO(), io.BytesIO()
+    console = Console(io.TextIOWrapper(out, "ascii"), io.TextIOWrapper(err, "latin-1"))
+    console.out("a seal: 🦭")
+    console.flush()
+    console.err("a seal: 🦭 ä")
+    assert out.getvalue() == b"a seal: \\U0001f9ad\n"
+    assert err.getvalue() == b"a seal: \\U0001f9ad \xe4\n"
+
+
+def test_streams_may_be_missing() -> None:
+    console = Console(None, None)
+    console.out("nobody")
+    console.err("nobody")
+    console.flush()
+    console.leave_line()
+    assert not console.on_terminal
+    assert not console.stderr.isatty()
+    assert console.stderr.encoding == "ascii"
+    with pytest.raises(OSError, match="fileno"):
+        console.stderr.fileno()
+
+
+def test_a_terminal_is_told_from_a_file(terminal: Terminal) -> None:
+    assert Console(terminal.stream, None).on_terminal
+    assert not Console(io.StringIO(), None).on_terminal
+    assert Console(None, terminal.stream).stderr.isatty()
+
+
+def test_a_reader_that_left_is_told_once_and_leaves_nothing_to_fail_on() -> None:
+    with unread_pipe() as stream:
+        console = Console(stream, None)
+        console.out("lines wait in a buffer")
+        with pytest.raises(StandardOutputClosed):
+            console.flush()
+        console.out("and these go nowhere")
+        console.flush()
+        stream.write("not even what the interpreter flushes when it ends")
+        stream.flush()
+
+
+def test_a_full_disk_is_an_error_that_names_itself() -> None:
+    with open("/dev/full", "w") as stream:  # noqa: PTH123 - a device
+        console = Console(stream, None)
+        console.out("line")
+        with pytest.raises(LocalStorageError, match="standard output cannot be written: No space left on device"):
+            console.flush()
+        console.flush()
+
+
+class Unwritable(io.StringIO):
+    """A stream that has no descriptor and takes nothing."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__()
+        self.error = error
+
+    def write(self, text: str) -> int:
+        raise self.error
+
+
+def test_a_stream_without_a_descriptor_is_given_up_as_well() -> None:
+    console = Console(Unwritable(BrokenPipeError()), None)
+    with pytest.raises(StandardOutputClosed):
+        console.out("line")
+    console.out("line")
+
+
+def test_standard_error_that_broke_is_silent_from_then_on() -> None:
+    with unread_pipe() as stream:
+        console = Console(None, stream)
+        for _ in range(3):
+            console.err("nobody hears it")
+        assert not console.stderr.isatty()
+        assert console.stderr.write("four") == 4
+        nowhere = os.open(os.devnull, os.O_WRONLY)  # for what is still buffered when it is closed
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def test_standard_error_that_was_closed_is_silent_as_well() -> None:
+    stream = io.StringIO()
+    unbreakable = Unbreakable(stream)
+    assert unbreakable.write("before") == 6
+    stream.close()
+    assert unbreakable.write("after") == 5
+    unbreakable.flush()
+
+
+def test_the_last_line_is_left_only_if_something_is_drawn_there(terminal: Terminal) -> None:
+    console = Console(None, terminal.stream)
+    console.leave_line()
+    assert terminal.written() == ""
+    console.drawing = Drawing(io.StringIO())
+    console.leave_line()
+    assert terminal.written() == "\r\n"
+
+
+def test_leaving_a_line_never_fails() -> None:
+    console = Console(None, io.StringIO())  # has no descriptor
+    console.drawing = Drawing(io.StringIO())
+    console.leave_line()
