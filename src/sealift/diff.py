@@ -65,11 +65,6 @@ class Diff:
 
     async def _resolve(self, remote: RemoteObject, place: Place, finding: Finding) -> Job | None:
         for _ in range(MOST_MOVES):
-            if isinstance(finding, Job):
-                return finding
-            if isinstance(finding, Outcome):
-                self._tally.end(finding)
-                return None
             if not isinstance(finding, Blocked):
                 break
             try:
@@ -80,7 +75,12 @@ class Diff:
             # A dry run has not cleared the way that a real one would have cleared.
             cleared = self._dry and finding.kind is Kind.FILE
             finding = self._job(remote, place) if cleared else await run_sync(self._look, remote, place)
-        self._tally.fail(remote, finding if isinstance(finding, ObjectError) else not_representable(remote))
+        if isinstance(finding, Job):
+            return finding
+        if isinstance(finding, Outcome):
+            self._tally.end(finding)
+        else:
+            self._tally.fail(remote, finding)
         return None
 
     def _compare(self, source: Source, remotes: Sequence[RemoteObject]) -> list[tuple[RemoteObject, Place, Finding]]:

@@ -164,15 +164,17 @@ class TreeLanding:
 
     async def land(self, job: Job, partial: PartialFile) -> Outcome:
         """See `Landing.land`."""
-        place = _place(job)
-        for _ in range(MOST_MOVES):
+        place, moves = _place(job), 0
+        while True:
             try:
                 await run_sync(self._commit, job, place, partial)
             except Blocked as blocked:
+                moves += 1
+                if moves > MOST_MOVES:
+                    raise
                 place = await self._way.make_way(job.remote, place, blocked)
             else:
                 return self._way.outcome(job.remote, place.path, Ending.DOWNLOADED)
-        raise not_representable(job.remote)
 
     def land_small(self, job: Job, data: bytes | bytearray) -> Outcome | PartialFile:
         """See `Landing.land_small`."""

@@ -1,0 +1,45 @@
+"""A store that holds keys and no bytes: for what only asks which objects there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from sealift.errors import ObjectError, Permanent
+from sealift.model import Part, RemoteObject
+from sealift.s3.store import Page
+
+
+class Keys:
+    """An `ObjectStore` of one bucket, that lists so many keys a page and remembers what it was asked."""
+
+    def __init__(self, keys: Iterable[str] = (), *, page_size: int = 1000) -> None:
+        self.keys = sorted(keys)
+        self.page_size = page_size
+        self.asked: list[tuple[str, str]] = []
+        self.refusals: dict[str, ObjectError] = {}
+        """Keys whose HEAD fails, and how."""
+
+    async def list_page(self, bucket: str, prefix: str, token: str | None = None, *, most: int = 1000) -> Page:
+        self.asked.append(("list", prefix))
+        start = int(token or 0)
+        found = [key for key in self.keys if key.startswith(prefix)]
+        page, rest = found[start : start + self.page_size], found[start + self.page_size :]
+        return Page(tuple(remote(key, bucket=bucket) for key in page), str(start + self.page_size) if rest else None)
+
+    async def head(self, bucket: str, key: str, version_id: str | None = None) -> RemoteObject:
+        self.asked.append(("head", key))
+        if key in self.refusals:
+            raise self.refusals[key]
+        if key not in self.keys:
+            raise Permanent("it does not exist", bucket=bucket, key=key, code="NoSuchKey")
+        return remote(key, bucket=bucket)
+
+    def open(self, remote: RemoteObject, part: Part) -> AbstractAsyncContextManager[Any]:
+        raise NotImplementedError
+
+
+def remote(key: str, size: int = 4, *, bucket: str = "bucket", **more: Any) -> RemoteObject:
+    """An object of that key."""
+    return RemoteObject(bucket, key, size, '"etag"', 1_700_000_000_000_000_000, **more)

@@ -1,0 +1,189 @@
+"""What a look at an object's place says: fetch it, leave it, or why it cannot be mirrored."""
+
+import os
+
+import pytest
+
+from sealift.config import SelectionSettings, Settings, TransferSettings
+from sealift.destination import Destination
+from sealift.diff import Diff
+from sealift.model import ByteRange, Ending
+from sealift.partial import PartialFile, partial_name
+from sealift.placing import WayMaker
+from sealift.selection import Ownership, Selection, parse_sources
+from sealift.tally import Tally
+from tests.support.keys import Keys, remote
+from tests.support.running import Watcher, tree
+from tests.test_placing import Haunted
+
+pytestmark = pytest.mark.anyio
+
+MODIFIED = remote("k").last_modified_ns
+
+
+class Comparing:
+    """A diff of objects with what is in a directory."""
+
+    def __init__(self, dest, *keys, sources=("s3://bucket",), strict=False, dry=False, kind=Destination):
+        self.sources = parse_sources(sources)
+        self.watcher = Watcher()
+        self.tally = Tally(self.watcher, 0.0)
+        self.destination = kind.open(dest, create=not dry)
+        settings = Settings(
+            selection=SelectionSettings(strict_keys=strict), transfer=TransferSettings(part_size=1 << 20)
+        )
+        ownership = Ownership(self.sources, Selection())
+        way = WayMaker(Keys(keys), self.destination, ownership, self.tally, strict=strict, dry=dry)
+        self.diff = Diff(
+            destination=self.destination,
+            way=way,
+            settings=settings,
+            tally=self.tally,
+            several=len(self.sources) > 1,
+            dry=dry,
+        )
+
+    async def jobs(self, *remotes, **more):
+        return await self.diff.jobs(self.sources[0], remotes, **more)
+
+    @property
+    def endings(self):
+        return [(outcome.ending, outcome.key, outcome.path) for outcome in self.watcher.outcomes]
+
+
+@pytest.fixture
+def comparing(tmp_path):
+    made = []
+
+    def make(*keys, **more):
+        made.append(Comparing(tmp_path, *keys, **more))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.destination.close()
+
+
+def path_of(job):
+    return job.target.path.text
+
+
+def put(path, data=b"body", modified=MODIFIED):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    os.utime(path, ns=(modified, modified))
+
+
+async def test_what_has_its_size_and_its_time_is_up_to_date_and_everything_else_is_fetched(comparing, tmp_path):
+    put(tmp_path / "same")
+    put(tmp_path / "longer", b"a body")
+    put(tmp_path / "older", modified=MODIFIED - 10**9)
+    c = comparing()
+    jobs = await c.jobs(*map(remote, ["same", "longer", "older", "missing"]))
+    assert [job.remote.key for job in jobs] == ["longer", "older", "missing"]
+    assert c.endings == [(Ending.UP_TO_DATE, "same", "same")]
+    assert c.watcher.due == 3 * 4
+
+
+async def test_with_several_sources_each_bucket_has_its_directory(comparing, tmp_path):
+    put(tmp_path / "bucket" / "p" / "k")
+    c = comparing(sources=["s3://bucket/p", "s3://other"])
+    [job] = await c.jobs(remote("p/k"), remote("p/l"))
+    assert path_of(job) == "bucket/p/l"
+    assert c.endings == [(Ending.UP_TO_DATE, "p/k", "bucket/p/k")]
+
+
+async def test_jobs_know_how_often_they_were_started_over(comparing):
+    assert [job.restarts for job in await comparing().jobs(remote("a"), remote("b"), restarts=2)] == [2, 2]
+
+
+async def test_what_an_earlier_run_left_of_this_version_is_not_due(comparing):
+    left = remote("k", 100)
+    with (
+        Destination.open(comparing().destination.path, create=True) as before,
+        PartialFile.create(before.partial_fd, partial_name(left), 100, preallocate=False) as begun,
+    ):
+        begun.write(0, b"x" * 30)
+        begun.record([ByteRange(0, 30)])
+    c = comparing()
+    continued, anew = await c.jobs(left, remote("k", 101))
+    assert (continued.done, continued.due) == ([ByteRange(0, 30)], 70)
+    assert (anew.done, anew.due) == ([], 101)
+    assert c.watcher.due == 171
+
+
+async def test_a_partial_file_whose_note_says_nothing_begins_anew(comparing, tmp_path):
+    left = remote("k", 100)
+    comparing()
+    (tmp_path / ".sealift" / "partial" / partial_name(left)).write_bytes(b"x" * 30)
+    [job] = await comparing().jobs(left)
+    assert (job.done, job.due) == ([], 100)
+
+
+@pytest.mark.parametrize("dry", [False, True])
+async def test_a_file_beside_a_directory_that_is_gone_moves_back_unless_the_run_is_dry(comparing, tmp_path, dry):
+    put(tmp_path / "a%file")
+    c = comparing("a", dry=dry)
+    assert await c.jobs(remote("a")) == []
+    assert c.endings == [(Ending.UP_TO_DATE, "a", "a")]
+    assert tree(tmp_path) == {"a%file" if dry else "a": b"body"}
+
+
+@pytest.mark.parametrize("strict", [False, True])
+async def test_a_file_beside_its_directory_is_up_to_date_where_keys_may_be_escaped(comparing, tmp_path, strict):
+    put(tmp_path / "a%file")
+    put(tmp_path / "a" / "b")
+    c = comparing("a", "a/b", strict=strict)
+    assert await c.jobs(remote("a")) == []
+    [outcome] = c.watcher.outcomes
+    if strict:
+        assert (outcome.ending, outcome.error) == (Ending.FAILED, "KeyNotRepresentable")
+    else:
+        assert (outcome.ending, outcome.path, outcome.escaped) == (Ending.UP_TO_DATE, "a%file", True)
+
+
+@pytest.mark.parametrize("dry", [False, True])
+async def test_a_file_in_the_way_is_moved_and_its_objects_are_fetched_unless_the_run_is_dry(comparing, tmp_path, dry):
+    put(tmp_path / "a")
+    c = comparing("a", "a/b", dry=dry)
+    [job] = await c.jobs(remote("a/b"))
+    assert path_of(job) == "a/b"
+    assert tree(tmp_path) == {"a" if dry else "a%file": b"body"}
+
+
+@pytest.mark.parametrize("dry", [False, True])
+async def test_a_directory_marker_is_made_without_a_get_unless_the_run_is_dry(comparing, tmp_path, dry):
+    c = comparing(dry=dry)
+    assert await c.jobs(remote("d/", 0)) == []
+    assert c.endings == [(Ending.DOWNLOADED, "d/", "d")]
+    assert (tmp_path / "d").is_dir() is not dry
+    put(tmp_path / "d" / "k")
+    await c.jobs(remote("d/", 0))
+    assert c.endings[1:] == [(Ending.UP_TO_DATE, "d/", "d")]
+
+
+@pytest.mark.parametrize(("restored", "jobs"), [(False, 0), (True, 1)])
+async def test_archived_objects_are_fetched_where_they_were_restored(comparing, restored, jobs):
+    c = comparing()
+    assert len(await c.jobs(remote("k", storage_class="GLACIER", restored=restored))) == jobs
+    assert [outcome.error for outcome in c.watcher.outcomes] == ["InvalidObjectState"] * (1 - jobs)
+
+
+@pytest.mark.parametrize("dry", [False, True])
+async def test_what_is_no_file_and_no_directory_fails_its_object(comparing, tmp_path, dry):
+    os.mkfifo(tmp_path / "k")
+    c = comparing(dry=dry)
+    assert await c.jobs(remote("k"), remote("k/below")) == []
+    assert [(outcome.key, outcome.error) for outcome in c.watcher.outcomes] == [
+        ("k", "PathBlocked"),
+        ("k/below", "PathBlocked"),
+    ]
+    assert "a fifo is in the way at k" in c.watcher.outcomes[1].message
+
+
+async def test_there_is_an_end_to_it_if_someone_keeps_putting_files_in_the_way(comparing, tmp_path):
+    put(tmp_path / "a")
+    c = comparing("a", "a/b", kind=Haunted)
+    assert await c.jobs(remote("a/b")) == []
+    [outcome] = c.watcher.outcomes
+    assert (outcome.ending, outcome.error) == (Ending.FAILED, "PathBlocked")
