@@ -1,5 +1,6 @@
 """The mirror against a server that speaks AWS's dialect and misbehaves on demand."""
 
+import json
 import os
 import stat
 from datetime import UTC, datetime
@@ -20,6 +21,11 @@ from sealift import (
     SourceError,
     TransferSettings,
 )
+from sealift.destination import Destination
+from sealift.model import ByteRange
+from sealift.partial import PartialFile, partial_name
+from sealift.s3 import connected
+from sealift.tally import Tally
 from tests.support.awserrors import AWS_ERRORS, KEY_ARN, PRINCIPAL
 from tests.support.faultserver import (
     Answer,
@@ -39,6 +45,7 @@ from tests.support.faultserver import (
     WrongContentRange,
     WrongLength,
 )
+from tests.support.faultserver.wire import xml_response
 from tests.support.running import Watcher, partials, settings_for, tree
 
 pytestmark = pytest.mark.anyio
@@ -354,6 +361,42 @@ async def test_what_a_failed_object_has_is_kept_and_continued_by_a_rerun(server,
     assert partials(tmp_path) == []
 
 
+async def test_an_object_that_is_all_there_and_was_not_placed_needs_no_get(server, tmp_path):
+    server.put("bucket", "k", Generated(200 * KIB, seed=4))
+    settings = settings_for(server)
+    async with connected(settings, Tally(Watcher(), 0.0)) as store:
+        [listed] = (await store.list_page("bucket", "")).objects
+    with Destination.open(tmp_path, create=True) as before:
+        with PartialFile.create(before.partial_fd, partial_name(listed), listed.size, preallocate=False) as killed:
+            killed.write(0, server.objects["bucket", "k"].content.read(0, listed.size))
+            killed.record([ByteRange(0, listed.size)])
+
+    summary = await sealift.mirror(["s3://bucket"], tmp_path, settings)
+
+    assert (summary.downloaded, summary.get_requests, summary.bytes) == (1, 0, 0)
+    assert tree(tmp_path) == {"k": Generated(200 * KIB, seed=4).read(0, 200 * KIB)}
+    assert partials(tmp_path) == []
+
+
+async def test_what_a_large_object_has_is_recorded_while_it_is_fetched(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("sealift.fetch.RECORD_EVERY", 128 * KIB)
+    server.put("bucket", "k", Generated(640 * KIB, seed=4))
+    released = anyio.Event()
+    held = server.fault(op="get", do=Hold(released), after=9)
+    async with anyio.create_task_group() as group:
+
+        async def run():
+            await mirror(server, tmp_path, transfer=TransferSettings(part_size=64 * KIB, concurrency=1))
+
+        group.start_soon(run)
+        await held.reached()
+        [note] = [name for name in partials(tmp_path) if name.endswith(".json")]
+        noted = json.loads((tmp_path / ".sealift" / "partial" / note).read_text())
+        assert noted["done"] == [[0, 512 * KIB]], "a killed run would lose one part of nine"
+        released.set()
+    assert set(tree(tmp_path)) == {"k"}
+
+
 async def test_partial_files_of_a_version_that_is_gone_are_cleaned(server, tmp_path):
     server.put("bucket", "k", Generated(200 * KIB, seed=4))
     server.fault(op="get", do=ResetBeforeHead(), after=1, times=None)
@@ -408,6 +451,18 @@ async def test_a_server_that_ignores_if_match_is_caught_by_its_etag(server, tmp_
     stored = server.objects["bucket", "k"]
     assert summary.downloaded == 1
     assert tree(tmp_path) == {"k": stored.content.read(0, stored.size)}
+
+
+async def test_an_object_overwritten_and_then_deleted_fails_by_name(server, tmp_path):
+    server.put("bucket", "k", Generated(300 * KIB, seed=5))
+    server.fault(op="get", do=OverwriteNow(b"new"), after=1)
+    gone = Answer(404, "NoSuchKey", "The specified key does not exist.")
+    server.fault(op="head", do=gone, times=None)
+    server.fault(op="get", do=gone, after=2, times=None, when=lambda request: request.range == (0, 1))
+    summary = await mirror(server, tmp_path, transfer=TransferSettings(part_size=64 * KIB, concurrency=1))
+    [failure] = summary.failures
+    assert (failure.key, failure.error) == ("k", "NoSuchKey")
+    assert (tree(tmp_path), partials(tmp_path)) == ({}, [])
 
 
 async def test_an_object_deleted_since_it_was_listed_fails_by_name(server, tmp_path):
@@ -548,6 +603,24 @@ async def test_a_listing_that_breaks_in_the_middle_keeps_what_it_had_listed(serv
     assert (caught.value.summary.downloaded, caught.value.summary.complete) == (2, False)
 
 
+async def test_a_listing_that_names_what_does_not_lie_there_ends_the_run(server, tmp_path):
+    page = "<ListBucketResult><Contents><Key>etc/passwd</Key><Size>1</Size><LastModified>2024-01-01T00:00:00Z"
+
+    async def answer(exchange):
+        await exchange.send(xml_response(f"{page}</LastModified></Contents></ListBucketResult>"))
+
+    server.fault(op="list", do=answer)
+    with pytest.raises(SourceError, match="'etc/passwd', which does not lie there"):
+        await mirror(server, tmp_path, "s3://bucket/p")
+    assert server.gets == 0
+
+
+async def test_a_plan_whose_listing_is_refused_is_no_plan(server, tmp_path):
+    server.fault(op="list", do=Answer(403, "AccessDenied", "Access Denied"), times=None)
+    with pytest.raises(AccessError, match="s3:ListBucket"):
+        await sealift.plan(["s3://bucket"], tmp_path, settings_for(server))
+
+
 async def test_an_endpoint_that_nobody_answers_at_ends_the_run(tmp_path):
     async with FaultServer() as server:
         pass
@@ -646,6 +719,25 @@ async def test_a_directory_in_the_way_fails_only_its_object(server, tmp_path):
     assert (failure.key, failure.error) == ("a", "PathBlocked")
     assert (tmp_path / "a" / "precious").is_dir()
     assert (tmp_path / "b").read_bytes() == b"fine"
+
+
+async def test_a_directory_in_the_way_of_a_large_object_leaves_no_partial_file(server, tmp_path):
+    server.put("bucket", "a", Generated(200 * KIB, seed=1))
+    released = anyio.Event()
+    held = server.fault(op="get", do=Hold(released))
+    async with anyio.create_task_group() as group:
+        summaries = []
+
+        async def run():
+            summaries.append(await mirror(server, tmp_path, transfer=SMALL_PARTS))
+
+        group.start_soon(run)
+        await held.reached()
+        (tmp_path / "a" / "precious").mkdir(parents=True)
+        released.set()
+    [failure] = summaries[0].failures
+    assert (failure.key, failure.error) == ("a", "PathBlocked")
+    assert (tree(tmp_path), partials(tmp_path)) == ({"a/precious/": b""}, [])
 
 
 async def test_a_file_of_somebody_elses_in_the_way_fails_only_its_objects(server, tmp_path):

@@ -174,7 +174,9 @@ class Fetcher:
         """GET what is left of a part, once."""
         job, part = ticket.job, ticket.part
         if not part.whole and not part.range:
-            return  # the last attempt failed after the last byte
+            # The last attempt failed after the last byte, or the last run ended before the object was in place.
+            await self._open_partial(job)
+            return
         small = part.whole and job.remote.size <= STRETCH and job.partial is None
         if not small:
             await self._open_partial(job)  # before the GET: a full disk is found before the bytes are fetched
@@ -192,8 +194,8 @@ class Fetcher:
                         if len(data) >= STRETCH:
                             await self._write(ticket, data)
                 if small:
-                    ticket.part = rest(ticket.part, len(data))
                     await self._land_small(job, data)
+                    ticket.part = rest(ticket.part, len(data))
                 else:
                     await self._write(ticket, data)
             except ObjectError as error:
