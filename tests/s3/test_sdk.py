@@ -355,6 +355,19 @@ async def test_rotated_credentials_are_found_and_used_from_then_on(server, keys)
     assert [request.access_key for request in server.requests] == ["OLD", "NEW"]
 
 
+async def test_a_profile_of_the_settings_goes_before_the_environments(server, monkeypatch, tmp_path):
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_PROFILE", "one")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    lines = [f"[{name}]\naws_access_key_id = {name.upper()}\naws_secret_access_key = s\n" for name in ("one", "two")]
+    (tmp_path / "credentials").write_text("".join(lines))
+    for profile in (None, "two"):
+        async with store_at(server, profile=profile) as store:
+            await store.list_page("bucket", "")
+    assert [request.access_key for request in server.requests] == ["ONE", "TWO"]
+
+
 async def test_many_that_find_their_credentials_stale_renew_them_once(server, keys):
     keys("OLD")
     renewed = []

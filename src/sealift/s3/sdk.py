@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import cache
 from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -265,6 +266,7 @@ class SdkStore:
                 session = aioboto3.Session(
                     botocore_session=core, profile_name=settings.profile, region_name=settings.region
                 )
+                core.register_component("data_loader", _models(core.get_config_variable("data_path")))
                 bundle = settings.ca_bundle or core.get_config_variable("ca_bundle")
                 if bundle is not None:
                     check_ca_bundle(bundle)
@@ -280,6 +282,14 @@ class SdkStore:
                 identity = await _identity(session) if settings.sign else None
             return _Client(client, stack.pop_all(), identity)
         raise AssertionError  # the stack never swallows an exception
+
+
+@cache
+def _models(data_path: str | None) -> Any:
+    """Return the SDK's descriptions of services, read once a process: a session of its own would read them anew."""
+    from botocore.loaders import create_loader
+
+    return create_loader(data_path)
 
 
 async def _identity(session: Any) -> object:
