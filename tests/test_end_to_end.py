@@ -24,7 +24,7 @@ pytestmark = [
 
 PREFIX = "end-to-end/"
 
-FILES = 200
+FILES = 120
 LARGE = 20 * MIB
 """Bytes: more than a part of the upload (16 MiB), so that it is a real multipart object, stored in chunks of 4 MiB."""
 

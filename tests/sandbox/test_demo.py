@@ -89,6 +89,7 @@ def test_the_mirror_of_the_demo_hears_nothing_of_the_callers_aws():
 
 @pytest.mark.sandbox
 @pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})], ids=["uvloop"])  # as the command runs it
 async def test_a_short_demo_ends_well(capfd):
     require_sandbox()
     said: list[str] = []
