@@ -1,6 +1,7 @@
 """The store on the SDK: what it sends, what it makes of what comes back, and who it says it is."""
 
 import os
+import re
 import ssl
 import subprocess
 import sys
@@ -127,6 +128,13 @@ async def test_every_request_says_who_pays(server):
         await store.head("bucket", "k")
         await body_of(store, remote)
     assert [request.headers["x-amz-request-payer"] for request in server.requests] == ["requester"] * 3
+
+
+async def test_every_request_says_what_asks_it(server):
+    async with store_at(server) as store:
+        await store.list_page("bucket", "")
+    [request] = server.requests
+    assert re.fullmatch(r"sealift/\S+ aiobotocore/\S+ Python/\S+ \S+ botocore/\S+", request.headers["user-agent"])
 
 
 async def test_without_signing_there_is_no_signature_and_nothing_to_renew(server, monkeypatch):
