@@ -178,7 +178,7 @@ def test_a_descriptor_that_cannot_be_preallocated_is_no_full_disk() -> None:
 
 
 def test_a_full_disk_is_found_before_the_bytes_are(small_disk: int) -> None:
-    with pytest.raises(LocalStorageError, match=r"needed and \d+ are free; free \d+ and run") as full:
+    with pytest.raises(LocalStorageError, match=r"needed and [\d,]+ are free; free [\d,]+ and run") as full:
         begun(small_disk, 2 << 20, preallocate=True)
     assert full.value.code == "DiskFull"
     assert isinstance(full.value.__cause__, OSError)

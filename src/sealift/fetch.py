@@ -300,6 +300,14 @@ class Fetcher:
             )
         if error is None:
             return
+        if isinstance(error, Transient):
+            error = Transient(
+                f"{error.message}; given up after {self._settings.retry.max_attempts} attempts in a row that brought "
+                "nothing: run the same command again later, or with a higher --max-attempts",
+                bucket=error.bucket,
+                key=error.key,
+                code=error.code,
+            )
         await run_sync(self._keep if isinstance(error, Transient) else _drop, job)
         self._tally.fail(job.remote, error)
 

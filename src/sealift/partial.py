@@ -470,10 +470,10 @@ def _full(path: str, needed: int | None) -> str:
         return f"{message}; free some and run again"
     free = about.f_bavail * about.f_frsize
     if needed is not None and free < needed:
-        return f"{message}: {needed} bytes are needed and {free} are free; free {needed - free} and run again"
+        return f"{message}: {needed:,} bytes are needed and {free:,} are free; free {needed - free:,} and run again"
     if not about.f_favail and about.f_files:
         return f"{message}: it has no inode left for another file; delete some files and run again"
-    return f"{message}: {free} bytes are free; free some and run again"
+    return f"{message}: {free:,} bytes are free; free some and run again"
 
 
 def _path(directory_fd: int) -> str:

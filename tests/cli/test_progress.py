@@ -53,6 +53,18 @@ def test_the_rate_is_that_of_the_last_seconds() -> None:
     assert "left" not in sentence
 
 
+def test_many_small_objects_take_as_long_as_their_requests() -> None:
+    clock = Clock()
+    progress = Progress(Console(None, io.StringIO()), "bar", clock=clock)
+    for size in (100 * MIB, *[1] * 1000):
+        progress.planned(REMOTE, "p", size, 1)
+    progress.advanced(100 * MIB)
+    for _ in range(11):
+        progress.ended(Outcome(Ending.DOWNLOADED, "b", "k"))
+    clock.now += 1
+    assert progress.sentence(clock.now).endswith("100.0 MiB/s, 0:01:30 left")
+
+
 def test_failures_and_throttling_are_part_of_it() -> None:
     err, clock = io.StringIO(), Clock()
     progress = Progress(Console(None, err), "lines", clock=clock)

@@ -26,7 +26,7 @@ from sealift.errors import (
     RunError,
     SourceError,
 )
-from sealift.model import Ending, Forecast, Outcome, RemoteObject, Summary
+from sealift.model import Ending, Failure, Forecast, Outcome, RemoteObject, Summary
 from sealift.tally import Observer
 
 PLAIN = Display()
@@ -112,6 +112,25 @@ def test_what_a_run_had_done_is_shown_with_the_error_that_ended_it() -> None:
     assert shown.status == 4
     assert "not reached   1" in shown.out
     assert "sealift: the disk is full\n" in shown.err
+
+
+def test_a_run_that_ended_before_anything_was_listed_has_no_table() -> None:
+    shown = mirrored(ending_in(LocalStorageError("no such place")))
+    assert (shown.status, shown.out) == (4, "")
+    assert "sealift: no such place\n" in shown.err
+
+
+def test_a_get_that_failed_says_why_once() -> None:
+    async def work(observer: Observer) -> Summary:
+        await anyio.lowlevel.checkpoint()
+        observer.ended(Outcome(Ending.FAILED, "b", "k", error="AccessDenied", message="it is refused"))
+        error = AccessError("it is refused")
+        error.summary = Summary(listed=1, failed=1, failures=(Failure("b", "k", "AccessDenied", "it is refused"),))
+        raise error
+
+    out, err = io.StringIO(), io.StringIO()
+    assert transfer("get", work, PLAIN, Console(out, err)) == 3
+    assert (out.getvalue() + err.getvalue()).count("it is refused") == 1
 
 
 def test_a_wrong_setting_found_late_prints_no_json() -> None:
@@ -292,6 +311,12 @@ def test_standard_output_on_a_full_disk_is_a_clear_error() -> None:
         done = run_program("from sealift.cli import main; sys.exit(main(['--version']))", stdout=full.fileno())
     assert done.returncode == 4
     assert done.stderr == b"sealift: standard output cannot be written: No space left on device\n"
+
+
+def test_a_standard_output_that_gets_nothing_is_not_complained_of() -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        done = run_program("console.flush()", stdout=full.fileno())
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_run_goes_on_when_standard_error_is_gone() -> None:

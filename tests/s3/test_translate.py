@@ -302,7 +302,7 @@ def test_a_missing_key_fails_alone(code: str, status: int) -> None:
     ours = translate(refused("Not Found", code=code, status=status))
     assert isinstance(ours, Permanent)
     assert ours.code == "NoSuchKey"
-    assert "deleted since it was listed" in ours.message
+    assert "if a listing named it, it was deleted since" in ours.message
 
 
 @pytest.mark.parametrize(

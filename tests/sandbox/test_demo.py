@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sealift.planning import MIB
-from sealift.sandbox.demo import clean_environment, compare, demo
+from sealift.sandbox.demo import clean_environment, compare, demo, own_command
 from sealift.sandbox.filling import Tree, Uploaded, demo_objects
 from tests.support.sandbox import require_sandbox
 
@@ -85,6 +85,18 @@ def test_the_mirror_of_the_demo_hears_nothing_of_the_callers_aws():
     clean = clean_environment(dirty)
     assert clean["PATH"] == "/bin"
     assert not {"AWS_PROFILE", "SEALIFT_PART_SIZE", "https_proxy"} & set(clean)
+
+
+def test_the_commands_to_go_on_with_are_this_very_sealift(tmp_path, monkeypatch):
+    bin_directory = tmp_path / "venv" / "bin"
+    bin_directory.mkdir(parents=True)
+    monkeypatch.setattr("sys.executable", str(bin_directory / "python"))
+    assert own_command("").endswith("/venv/bin/python -m sealift")
+    (bin_directory / "sealift").touch(mode=0o755)
+    assert own_command("/bin") == str(bin_directory / "sealift")
+    assert own_command(str(bin_directory)) == "sealift"
+    monkeypatch.chdir(tmp_path)
+    assert own_command("/bin") == "venv/bin/sealift"
 
 
 @pytest.mark.sandbox

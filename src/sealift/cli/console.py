@@ -30,6 +30,7 @@ class Console:
 
     def __init__(self, out: TextIO | None, err: TextIO | None) -> None:
         self._out = out
+        self._unflushed = False
         self.stderr = Unbreakable(err)
         self.drawing: Drawing | None = None
         for stream in (out, err):
@@ -65,10 +66,11 @@ class Console:
                 os.write(self.stderr.fileno(), b"\n")
 
     def _write(self, text: str) -> None:
-        if self._out is None:
-            return
+        if self._out is None or not (text or self._unflushed):
+            return  # Python hands over even nothing, which a full device refuses
         try:
             self._out.write(text)
+            self._unflushed = bool(text)
             if not text:
                 self._out.flush()
         except BrokenPipeError:

@@ -301,7 +301,7 @@ OPTIONS: tuple[Option, ...] = (
         group="The sandbox",
         help="keep data and keys there",
         default="a temporary directory",
-        verbs=frozenset({"sandbox"}),
+        verbs=frozenset({"sandbox", "demo"}),
     ),
     Option(
         name="tls",

@@ -59,10 +59,10 @@ class Progress(Unobserved):
         self._tell_failures = tell_failures
         self._clock = clock
         self._bar: Bar | None = None
-        self._listed = self._ended = self._failed = self._to_fetch = self._throttled = 0
+        self._listed = self._ended = self._failed = self._to_fetch = self._fetched = self._throttled = 0
         self._total = self._done = 0
         self._told = {"failed": 0, "warning": 0}
-        self._samples: deque[tuple[float, int]] = deque([(clock(), 0)])
+        self._samples: deque[tuple[float, int, int]] = deque([(clock(), 0, 0)])
 
     # What happens is counted.
 
@@ -89,6 +89,7 @@ class Progress(Unobserved):
     def ended(self, outcome: Outcome) -> None:
         """See `Observer.ended`."""
         self._ended += 1
+        self._fetched += outcome.ending in (Ending.DOWNLOADED, Ending.FAILED)
         if outcome.ending is Ending.FAILED:
             self._failed += 1
             if self._tell_failures:
@@ -160,17 +161,24 @@ class Progress(Unobserved):
         return ", ".join(facts)
 
     def _pace(self, now: float) -> list[str]:
-        """Return the rate of the last seconds, and how long the rest would take at it."""
+        """Return the rate of the last seconds, and how long the rest would take at it.
+
+        Small objects cost requests rather than bytes: of both, what takes longer counts.
+        """
         samples = self._samples
-        samples.append((now, self._done))
+        samples.append((now, self._done, self._fetched))
         while len(samples) > 2 and samples[1][0] <= now - RATE_WINDOW:
             samples.popleft()
-        then, done = samples[0]
+        then, done, fetched = samples[0]
         if now <= then:
             return []
+        rest = (
+            (self._total - self._done, self._done - done),
+            (self._to_fetch - self._fetched, self._fetched - fetched),
+        )
+        seconds = max((left / lately * (now - then) for left, lately in rest if lately > 0), default=0.0)
         speed = max(0.0, (self._done - done) / (now - then))
-        left = self._total - self._done
-        return [rate(speed), *([f"{duration(left / speed)} left"] if speed and left > 0 else [])]
+        return [rate(speed), *([f"{duration(seconds)} left"] if seconds > 0 else [])]
 
     def _tell(self, kind: Literal["failed", "warning"], line: str) -> None:
         """Write the line, if it is one of the first of its kind."""

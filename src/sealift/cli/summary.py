@@ -19,7 +19,7 @@ def as_json(result: Summary | Forecast) -> str:
 
 
 def table(summary: Summary, *, of_one: bool = False) -> list[str]:
-    """Return the lines of the summary; `of_one` object, there is no listing to speak of."""
+    """Return the lines of the summary; `of_one` object, there is no listing, and no failures to group."""
     received = f"{size(summary.bytes)} in {duration(summary.seconds)}"
     if summary.bytes and summary.seconds > 0:
         received += f", {rate(summary.bytes / summary.seconds)}"
@@ -36,7 +36,7 @@ def table(summary: Summary, *, of_one: bool = False) -> list[str]:
         *_unless_zero("S3 refusals", summary.s3_throttled, "S3 asked for fewer requests"),
         *_unless_zero("retries", summary.retries),
     ]
-    return [*aligned(rows), *failures_by_error(summary.failures, summary.failed)]
+    return [*aligned(rows), *([] if of_one else failures_by_error(summary.failures, summary.failed))]
 
 
 def aligned(rows: Sequence[tuple[str, str, str]]) -> list[str]:

@@ -69,7 +69,7 @@ def transfer(
     if not pipes and status not in (USAGE, PIPE_CLOSED):
         if display.json:
             console.out(as_json(summary))
-        elif not display.quiet:
+        elif not display.quiet and (ended.error is None or summary.listed):
             for line in table(summary, of_one=verb == "get"):
                 console.out(line)
         console.flush()
@@ -142,16 +142,15 @@ async def _get_to_stdout(source: str, settings: Settings, observer: Observer) ->
 
 
 async def _serve(command: Command, announce: Callable[[str], None]) -> int:
+    given = command.layer.values.get("data")
+    data = given if isinstance(given, Path) else None
     if command.verb == "demo":
         from sealift.sandbox.demo import demo
 
-        return await demo(announce=announce)
+        return await demo(announce=announce, data=data)
     from sealift.sandbox.servers import serve as serve_sandbox
 
-    data = command.layer.values.get("data")
-    await serve_sandbox(
-        data=data if isinstance(data, Path) else None, tls=bool(command.layer.values.get("tls")), announce=announce
-    )
+    await serve_sandbox(data=data, tls=bool(command.layer.values.get("tls")), announce=announce)
     return IN_PLACE
 
 
@@ -188,7 +187,8 @@ def _conclude(
     console: Console,
 ) -> None:
     """Say on standard error why the run did not end well, and what to do."""
-    if ended.error is not None:
+    told = verb == "get" and isinstance(ended.error, RunError) and result.failed
+    if ended.error is not None and not told:  # of one object, the failure is the run's
         say(ended.error, console, verbose=display.verbose)
     if status not in (IN_PLACE, USAGE, PIPE_CLOSED) and not display.quiet:
         console.err(f"sealift: {advice(verb, status, result)}")

@@ -270,13 +270,14 @@ class SdkStore:
                 sdk_agent = core.user_agent().removesuffix(core.user_agent_extra).rstrip()  # which the SDK adds itself
                 config["user_agent"] = f"sealift/{__version__} {sdk_agent}"
                 bundle = settings.ca_bundle or core.get_config_variable("ca_bundle")
-                if bundle is not None:
+                if bundle:
                     check_ca_bundle(bundle)
                 client = await stack.enter_async_context(
                     session.client(
                         "s3",
                         endpoint_url=settings.endpoint_url,
-                        verify=None if bundle is None else os.fspath(bundle),
+                        # Never None: the SDK takes an empty AWS_CA_BUNDLE for "do not verify".
+                        verify=os.fspath(bundle) if bundle else True,
                         config=AioConfig(**config),
                     )
                 )
@@ -443,7 +444,8 @@ class _translated:  # noqa: N801  (used as a function)
         unreachable = (sdk.EndpointConnectionError, sdk.ConnectTimeoutError, sdk.ProxyConnectionError)
         if isinstance(error, unreachable) and not reset:
             return Unreachable(
-                f"the endpoint cannot be reached ({_first_line(error)})",
+                f"the endpoint cannot be reached ({_first_line(error)}): check AWS_ENDPOINT_URL or --endpoint-url, the "
+                "network and its name server",
                 bucket=self._bucket,
                 key=self._key,
                 code="EndpointUnreachable",

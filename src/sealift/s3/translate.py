@@ -147,7 +147,7 @@ def _for_one_object(refusal: Refusal) -> SealiftError:
         )
     if code in {"NoSuchKey", "NoSuchVersion"} or status == 404:
         return _permanent(
-            refusal, "it does not exist (any more): it may have been deleted since it was listed", "NoSuchKey"
+            refusal, "it does not exist: check the key; if a listing named it, it was deleted since", "NoSuchKey"
         )
     if status >= 500 or status == 408 or code in _TRY_AGAIN:
         return Transient(

@@ -271,15 +271,25 @@ def _digest(path: Path) -> str:
 
 
 def _onward(sandbox: Sandbox, data: Path | None) -> str:
-    kept = shlex.quote(os.fspath(data or "sandbox"))
-    rows = [(f"sealift sandbox --data {kept}", "prints the environment to paste into the other terminal")]
-    if data is None:
-        rows.append((f"aws s3 cp --recursive /usr/share/doc s3://{sandbox.bucket}", "something to mirror"))
+    sealift, kept = own_command(os.environ.get("PATH", "")), shlex.quote(os.fspath(data or "sandbox"))
+    rows = [] if data else [(f"{sealift} demo --data {kept}", "all of this again, and the filled bucket is kept")]
     rows += [
-        (f"sealift plan s3://{sandbox.bucket} copy", "what would be fetched"),
-        (f"sealift mirror s3://{sandbox.bucket} copy", "press Ctrl-C in the middle, and run it again"),
-        (f"sealift get s3://{sandbox.bucket}/KEY -", "one object, to standard output"),
+        (f"{sealift} sandbox --data {kept}", "prints the environment to paste into the other terminal"),
+        (f"{sealift} plan s3://{sandbox.bucket} copy", "what would be fetched"),
+        (f"{sealift} mirror s3://{sandbox.bucket} copy", "press Ctrl-C in the middle, and run it again"),
+        (f"{sealift} get s3://{sandbox.bucket}/large/256-mib.bin - | sha256sum", "one object, to standard output"),
     ]
     width = max(len(command) for command, _ in rows)
     lines = [f"  {command:<{width}}  # {what}" for command, what in rows]
     return "\n".join(["Everything is in place, byte for byte. To go on by hand, in two terminals:", *lines])
+
+
+def own_command(search: str) -> str:
+    """Return how a shell that looks in `search` for its commands can run this very Sealift."""
+    own = Path(sys.executable).with_name("sealift")
+    found = shutil.which("sealift", path=search)
+    if found and Path(found).absolute() == own:
+        return "sealift"
+    if not own.exists():
+        return f"{shlex.quote(sys.executable)} -m sealift"
+    return shlex.quote(os.fspath(own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own))
