@@ -1,0 +1,125 @@
+"""The documents say what is so: their examples run, their links lead somewhere, and no option is left out."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from sealift.cli.arguments import VERBS
+from sealift.cli.options import OPTIONS
+from sealift.cli.status import FAILED, IN_PLACE, INTERRUPTED, PIPE_CLOSED, USAGE
+from sealift.errors import AccessError, CredentialsError, LocalStorageError, SourceError
+from sealift.localpath import local_path
+from tests.support.faultserver import FaultServerThread
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
+STATUSES = {
+    IN_PLACE,
+    FAILED,
+    USAGE,
+    INTERRUPTED,
+    PIPE_CLOSED,
+    *(kind.exit_status for kind in (AccessError, CredentialsError, LocalStorageError, SourceError)),
+}
+
+
+def anchors(document: Path) -> set[str]:
+    """The names of a document's headings, as they stand in links."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_relative_link_leads_somewhere(document: Path) -> None:
+    text = re.sub(r"```.*?```", "", document.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith(("https://", "mailto:")):
+            continue
+        path, _, anchor = target.partition("#")
+        led_to = (document.parent / path).resolve() if path else document
+        assert led_to.exists(), target
+        assert not anchor or anchor in anchors(led_to), target
+
+
+def test_the_guide_mentions_every_option_and_every_verb() -> None:
+    for option in OPTIONS:
+        for name in (option.name, option.negative):
+            assert not name or re.search(rf"`--{name}\b(?!-)", GUIDE), name
+    for verb in VERBS:
+        assert f"`sealift {verb}" in GUIDE, verb
+
+
+def test_no_document_mentions_an_option_that_there_is_not() -> None:
+    known = {name for option in OPTIONS for name in (option.name, option.negative) if name} | {"help", "version"}
+    for text in (README, GUIDE):
+        assert set(re.findall(r"sealift [^`\n|]*?--([a-z][a-z-]+)", text)) <= known
+        assert set(re.findall(r"`--([a-z][a-z-]+)", text)) <= known
+
+
+def test_readme_and_guide_list_every_exit_status() -> None:
+    for text in (README, GUIDE):
+        assert {int(number) for number in re.findall(r"^\| (\d+) \| ", text, re.MULTILINE)} == STATUSES
+
+
+def test_the_guides_table_of_paths_is_what_happens() -> None:
+    rows = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \|", GUIDE, re.MULTILINE)
+    assert len(rows) >= 6
+    for key, path in rows:
+        assert local_path(key, 1).text == path
+
+
+def test_every_error_that_troubleshooting_names_is_one_that_the_code_knows() -> None:
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
+    named = re.findall(
+        r"`((?:KMS\.)?[A-Z]\w*[a-z]\w*)`", (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    )
+    assert len(named) >= 15
+    assert [name for name in named if f'"{name}"' not in source] == []
+
+
+def test_every_room_of_the_linters_list_is_in_the_design() -> None:
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ][0]
+    design = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    rooms = re.findall(r"sealift\.(\w+)", " ".join(contract["layers"]))
+    assert [room for room in rooms if f"`{room}`" not in design] == []
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/guide.md"])
+def test_the_python_examples_run(document: str, tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) >= 2
+    with FaultServerThread() as server:
+        server.put("my-bucket", "reports/2026.csv", b"a,b\n1,2\n")
+        server.put("my-bucket", "reports/summary.tmp", b"not yet")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SEALIFT_"))}
+        environment |= {
+            "AWS_ENDPOINT_URL": server.url,
+            "AWS_ACCESS_KEY_ID": "example",
+            "AWS_SECRET_ACCESS_KEY": "example",
+            "AWS_REGION": "us-east-1",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        }
+        for block in blocks:
+            done = subprocess.run(
+                [sys.executable, "-W", "error", "-c", block],
+                cwd=tmp_path,
+                env=environment,
+                capture_output=True,
+                text=True,
+            )
+            assert (done.returncode, done.stderr) == (0, ""), block
+            assert done.stdout, block
+    assert (tmp_path / "mirror" / "2026.csv").read_bytes() == b"a,b\n1,2\n"
+    assert (tmp_path / "2026.csv").read_bytes() == b"a,b\n1,2\n"
