@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -21,7 +20,7 @@ from anyio.to_thread import run_sync
 
 from sealift.bandwidth import Bandwidth
 from sealift.config import Settings
-from sealift.errors import Changed, ObjectError, Permanent, SealiftError, SourceError, Transient, Unreachable
+from sealift.errors import Changed, ObjectError, Permanent, SourceError, Transient, Unreachable
 from sealift.line import Line, Ticket
 from sealift.memory import Memory
 from sealift.model import ByteRange, Outcome, Part, RemoteObject
@@ -323,27 +322,6 @@ class Fetcher:
         else:
             job.partial.discard()
         job.partial = None
-
-
-@contextmanager
-def ungrouped() -> Iterator[None]:
-    """Let one error out of a task group's bundle: a bug before an error of ours, the gravest of those first."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        errors = list(_leaves(group))
-        ours = sorted((error for error in errors if isinstance(error, SealiftError)), key=lambda e: -e.exit_status)
-        bugs = [error for error in errors if not isinstance(error, SealiftError)]
-        first = (bugs or ours)[0]
-        raise first from first.__cause__
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
 
 
 def rest(part: Part, received: int) -> Part:

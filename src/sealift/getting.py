@@ -32,7 +32,7 @@ from sealift.errors import (
     Permanent,
     RunError,
 )
-from sealift.fetch import Fetcher, Job, rest, ungrouped
+from sealift.fetch import Fetcher, Job, rest
 from sealift.line import Line
 from sealift.localpath import local_path
 from sealift.memory import Memory
@@ -46,8 +46,10 @@ from sealift.s3.translate import ARCHIVED, archived
 from sealift.selection import Location, parse_location
 from sealift.stream import Stream
 from sealift.tally import Observer, Observers, Tally
+from sealift.taskgroups import insulated, ungrouped
 
 
+@insulated
 async def get(
     source: str,
     target: str | os.PathLike[str] | None = None,
@@ -80,6 +82,7 @@ async def get(
     return run.summary()
 
 
+@insulated
 async def get_to_stream(
     source: str, fd: int, settings: Settings | None = None, *, observer: Observer | None = None
 ) -> Summary:

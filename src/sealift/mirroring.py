@@ -27,7 +27,7 @@ from sealift.config import Settings
 from sealift.destination import Destination
 from sealift.diff import Diff
 from sealift.errors import AccessError, ConfigError, ObjectError, RunError, SealiftError, SourceError
-from sealift.fetch import Fetcher, Job, ungrouped
+from sealift.fetch import Fetcher, Job
 from sealift.line import Line
 from sealift.localpath import Clashes, local_path
 from sealift.model import Ending, Forecast, RemoteObject, Summary
@@ -39,6 +39,7 @@ from sealift.s3 import connected
 from sealift.s3.store import ObjectStore
 from sealift.selection import Ownership, Selection, Source, parse_sources
 from sealift.tally import Observer, Observers, Tally
+from sealift.taskgroups import insulated, ungrouped
 
 PAGES_AHEAD = 4
 """Listed pages that wait to be compared: enough to hide a page's round trip, 4,000 objects at the most."""
@@ -52,6 +53,7 @@ RETURNED_PER_WORKER = 2
 _Found = tuple[Source, list[RemoteObject]]
 
 
+@insulated
 async def mirror(
     sources: Sequence[str],
     dest: str | os.PathLike[str],
@@ -84,6 +86,7 @@ async def mirror(
     return run.summary()
 
 
+@insulated
 async def plan(
     sources: Sequence[str],
     dest: str | os.PathLike[str],

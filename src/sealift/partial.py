@@ -199,13 +199,14 @@ class PartialFile:
     def record(self, done: Iterable[ByteRange]) -> None:
         """Note durably that these ranges are there: all of them, not only those since the last time.
 
-        Every one of them must have been written before the call.
+        Every one of them must have been written before the call. A finished file can be recorded as well: it may
+        not come to its place.
         """
         ranges = [[part.start, part.stop] for part in merged(done)]
         note = json.dumps({"version": _NOTE_VERSION, "size": self.size, "done": ranges}).encode()
         with self._recording:
             try:
-                _sync(self._opened())
+                self._sync()
                 self._write_note(note)
             except OSError as error:
                 raise translated(error, _path(self._directory_fd)) from error
@@ -270,6 +271,16 @@ class PartialFile:
             msg = "the partial file is closed"
             raise ValueError(msg)
         return self._descriptor
+
+    def _sync(self) -> None:
+        if not self._finished:
+            _sync(self._opened())
+            return
+        descriptor = os.open(self.name, os.O_RDONLY | _OLD, dir_fd=self._directory_fd)
+        try:
+            _sync(descriptor)  # it syncs the file, whoever wrote it
+        finally:
+            os.close(descriptor)
 
     def _write_note(self, note: bytes) -> None:
         new = self.name + NOTE_IN_WRITING
