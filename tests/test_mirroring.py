@@ -3,6 +3,9 @@
 import json
 import os
 import stat
+import subprocess
+import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +23,7 @@ from sealift import (
     SelectionSettings,
     SourceError,
     TransferSettings,
+    fetch,
 )
 from sealift.destination import Destination
 from sealift.model import ByteRange
@@ -31,6 +35,7 @@ from tests.support.faultserver import (
     Answer,
     ErrorDocumentAs200,
     FaultServer,
+    FaultServerThread,
     Generated,
     Hold,
     IgnoreRange,
@@ -395,6 +400,38 @@ async def test_what_a_large_object_has_is_recorded_while_it_is_fetched(server, t
         assert noted["done"] == [[0, 512 * KIB]], "a killed run would lose one part of nine"
         released.set()
     assert set(tree(tmp_path)) == {"k"}
+
+
+def test_a_killed_run_loses_no_more_of_a_part_than_what_was_not_yet_recorded(tmp_path):
+    size, reached = 96 * MIB, 80 * MIB
+    with FaultServerThread() as server:
+        server.put("bucket", "k", Generated(size, seed=4))
+        stalled = server.fault(op="get", do=Stall(reached), times=1)
+        command = [
+            "mirror",
+            "s3://bucket",
+            str(tmp_path),
+            "--endpoint-url",
+            server.url,
+            "--part-size",
+            "96MiB",
+            "--json",
+        ]
+        killed = subprocess.Popen([sys.executable, "-m", "sealift", *command], stdout=subprocess.DEVNULL)
+        try:
+            stalled.wait()
+            deadline = time.monotonic() + 30
+            while not any(tmp_path.glob(".sealift/partial/*.json")):
+                assert time.monotonic() < deadline, "nothing was recorded in the middle of a part"
+                time.sleep(0.01)  # another process: there is nothing to await
+        finally:
+            killed.kill()
+            killed.wait()
+
+        again = subprocess.run([sys.executable, "-m", "sealift", *command], capture_output=True, check=True)
+
+    assert 0 < json.loads(again.stdout)["bytes"] <= size - fetch.RECORD_EVERY
+    assert (tmp_path / "k").read_bytes() == Generated(size, seed=4).read(0, size)
 
 
 async def test_partial_files_of_a_version_that_is_gone_are_cleaned(server, tmp_path):
@@ -785,7 +822,7 @@ async def test_a_full_disk_ends_the_run_with_everything_complete_kept(server, sm
     for number in range(40):
         server.put("bucket", f"k{number:02}", Generated(100 * KIB, seed=number))
 
-    with pytest.raises(LocalStorageError, match="no space left") as caught:
+    with pytest.raises(LocalStorageError, match=r"no space left.*\(it was for 'k\d\d'\)") as caught:
         await mirror(server, small_disk, transfer=TransferSettings(concurrency=4))
 
     files = tree(small_disk)
@@ -803,7 +840,7 @@ async def test_a_full_disk_ends_the_run_with_everything_complete_kept(server, sm
 
 async def test_a_large_object_finds_a_full_disk_before_its_bytes_are_fetched(server, small_disk):
     server.put("bucket", "large", Generated(5 * MIB, seed=1))
-    with pytest.raises(LocalStorageError, match="no space left"):
+    with pytest.raises(LocalStorageError, match=r"no space left.*\(it was for 'large'\)"):
         await mirror(server, small_disk, transfer=TransferSettings(part_size=MIB))
     assert server.body_bytes < 5 * MIB
     assert tree(small_disk) == {}

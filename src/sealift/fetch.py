@@ -20,7 +20,7 @@ from anyio.to_thread import run_sync
 
 from sealift.bandwidth import Bandwidth
 from sealift.config import Settings
-from sealift.errors import Changed, ObjectError, Permanent, SourceError, Transient, Unreachable
+from sealift.errors import Changed, LocalStorageError, ObjectError, Permanent, SourceError, Transient, Unreachable
 from sealift.line import Line, Ticket
 from sealift.memory import Memory
 from sealift.model import ByteRange, Outcome, Part, RemoteObject
@@ -36,8 +36,8 @@ STRETCH = 1 * MIB
 1 ms to arrive at 1 GB/s, so the hop is a tenth at the worst."""
 
 RECORD_EVERY = 64 * MIB
-"""Bytes of one object after which its finished ranges are recorded durably: what a killed run fetches twice of a
-large object at the most, for one fdatasync each."""
+"""Bytes of one object after which what is there of it is recorded durably, for one fdatasync each: what a killed run
+fetches twice of a large object at the most, beside the stretches that its workers had not written."""
 
 
 class Landing(Protocol):
@@ -133,7 +133,11 @@ class Fetcher:
     async def work(self) -> None:
         """Fetch parts until the line is at its end. Raises RunError."""
         while (ticket := await self._line.take()) is not None:
-            await self._serve(ticket)
+            try:
+                await self._serve(ticket)
+            except LocalStorageError as error:
+                key = ticket.job.remote.key
+                raise LocalStorageError(f"{error.message} (it was for {key!r})", code=error.code) from error
 
     def keep(self) -> None:
         """Record what is on disk of every unfinished object, so that a rerun continues there.
@@ -203,9 +207,6 @@ class Fetcher:
                 if data and not job.over:
                     await self._write(ticket, data)
                 raise
-        if job.unrecorded >= RECORD_EVERY and job.partial is not None:
-            job.unrecorded = 0
-            await run_sync(job.partial.record, job.on_disk())
 
     async def _write(self, ticket: Ticket[Job], data: bytearray) -> None:
         """Write what was gathered, and note how far the part has come."""
@@ -216,6 +217,9 @@ class Fetcher:
             ticket.part = rest(ticket.part, len(data))
             job.unrecorded += len(data)
             data.clear()
+            if job.unrecorded >= RECORD_EVERY:
+                job.unrecorded = 0
+                await run_sync(partial.record, job.on_disk())
 
     async def _open_partial(self, job: Job) -> PartialFile:
         if job.partial is None:
