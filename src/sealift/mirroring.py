@@ -38,7 +38,7 @@ from sealift.runlog import RunLog
 from sealift.s3 import connected
 from sealift.s3.store import ObjectStore
 from sealift.selection import Ownership, Selection, Source, parse_sources
-from sealift.tally import Observer, Observers, Tally
+from sealift.tally import Observer, Observers, Tally, forecast
 from sealift.taskgroups import insulated, ungrouped
 
 PAGES_AHEAD = 4
@@ -141,12 +141,7 @@ class Run:
     async def mirror(self, store: ObjectStore, destination: Destination) -> None:
         """Run the stages. Raises RunError for what ends the run at once; `judge` looks at the rest."""
         settings, workers = self._settings, self._settings.transfer.workers
-        way = WayMaker(
-            store, destination, self._ownership, self.tally, strict=settings.selection.strict_keys, dry=False
-        )
-        diff = Diff(
-            destination=destination, way=way, settings=settings, tally=self.tally, several=self._several, dry=False
-        )
+        way, diff = self._diff(store, destination, dry=False)
         line: Line[Job] = Line(JOBS_AHEAD, most_returned=RETURNED_PER_WORKER * workers)
 
         async def start_over(job: Job, fresh: RemoteObject) -> None:
@@ -177,22 +172,7 @@ class Run:
 
     async def forecast(self, store: ObjectStore, destination: Destination) -> Forecast:
         """List and compare, and sum up what would be fetched. Raises RunError, ConfigError."""
-        way = WayMaker(
-            store,
-            destination,
-            self._ownership,
-            self.tally,
-            strict=self._settings.selection.strict_keys,
-            dry=True,
-        )
-        diff = Diff(
-            destination=destination,
-            way=way,
-            settings=self._settings,
-            tally=self.tally,
-            several=self._several,
-            dry=True,
-        )
+        _, diff = self._diff(store, destination, dry=True)
         objects = size = gets = 0
 
         async def count(job: Job) -> None:
@@ -206,20 +186,7 @@ class Run:
             await self._list_and_compare(store, diff, count)
         for error in self._listing_errors:
             raise error
-        sofar = self.summary()
-        return Forecast(
-            listed=sofar.listed,
-            to_download=objects + sofar.downloaded,
-            up_to_date=sofar.up_to_date,
-            skipped=sofar.skipped,
-            failed=sofar.failed,
-            escaped=self._escaped,
-            bytes=size,
-            get_requests=gets,
-            seconds=sofar.seconds,
-            complete=sofar.complete,
-            failures=sofar.failures,
-        )
+        return forecast(self.summary(), objects=objects, size=size, gets=gets, escaped=self._escaped)
 
     def judge(self) -> None:
         """Raise the RunError or ConfigError that the whole of the run amounts to, if it does."""
@@ -240,6 +207,14 @@ class Run:
                 f"{tally.failures[0].message}",
                 code="AccessDenied",
             )
+
+    def _diff(self, store: ObjectStore, destination: Destination, *, dry: bool) -> tuple[WayMaker, Diff]:
+        """Return what compares this run's objects with the disk, and clears their way; `dry` changes nothing there."""
+        settings, tally = self._settings, self.tally
+        way = WayMaker(store, destination, self._ownership, tally, strict=settings.selection.strict_keys, dry=dry)
+        return way, Diff(
+            destination=destination, way=way, settings=settings, tally=tally, several=self._several, dry=dry
+        )
 
     async def _list_and_compare(self, store: ObjectStore, diff: Diff, take: Callable[[Job], Awaitable[None]]) -> None:
         """List all sources at once, and compare their pages as they come."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from sealift.errors import Integrity, ObjectError, Refused, Throttled, Transient
-from sealift.model import Ending, Failure, Outcome, RemoteObject, Summary
+from sealift.model import Ending, Failure, Forecast, Outcome, RemoteObject, Summary
 
 FAILURES_IN_SUMMARY = 1000
 """The summary's `failures` are at most these; the run's log has all of them."""
@@ -198,3 +198,23 @@ class Tally:
             complete=complete,
             failures=tuple(self.failures),
         )
+
+
+def forecast(sofar: Summary, *, objects: int, size: int, gets: int, escaped: int = 0) -> Forecast:
+    """Return what a plan that came as far as `sofar` says: `objects`, of `size` bytes, would be fetched in `gets` GETs.
+
+    Directory markers, which take no GET, are among `sofar.downloaded`.
+    """
+    return Forecast(
+        listed=sofar.listed,
+        to_download=objects + sofar.downloaded,
+        up_to_date=sofar.up_to_date,
+        skipped=sofar.skipped,
+        failed=sofar.failed,
+        escaped=escaped,
+        bytes=size,
+        get_requests=gets,
+        seconds=sofar.seconds,
+        complete=sofar.complete,
+        failures=sofar.failures,
+    )

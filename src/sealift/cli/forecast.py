@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from sealift.cli.console import Console, StandardOutputClosed
 from sealift.cli.quantities import count, gets, size
 from sealift.cli.summary import CUT_SHORT, aligned, failures_by_error
 from sealift.errors import LocalStorageError
 from sealift.model import Ending, Forecast, Outcome, RemoteObject, Summary
-from sealift.tally import Unobserved
+from sealift.tally import Unobserved, forecast
 
 
 class Foreseen(Unobserved):
@@ -38,19 +39,8 @@ class Foreseen(Unobserved):
 
     def so_far(self, summary: Summary) -> Forecast:
         """Return the forecast as far as it got before the plan ended early."""
-        return Forecast(
-            listed=summary.listed,
-            to_download=self._objects,
-            up_to_date=summary.up_to_date,
-            skipped=summary.skipped,
-            failed=summary.failed,
-            escaped=summary.escaped,
-            bytes=self._bytes,
-            get_requests=self._gets,
-            seconds=summary.seconds,
-            complete=False,
-            failures=summary.failures,
-        )
+        sofar = forecast(summary, objects=self._objects, size=self._bytes, gets=self._gets, escaped=summary.escaped)
+        return replace(sofar, complete=False)
 
     def _print(self, line: str) -> None:
         if self.error is None:
@@ -66,14 +56,14 @@ def fetch_line(remote: RemoteObject, path: str, missing: int, requests: int) -> 
     return f"fetch  {size(missing):>10}  {gets(requests):>9}  s3://{remote.bucket}/{remote.key} -> {path}"
 
 
-def totals(forecast: Forecast) -> list[str]:
+def totals(plan: Forecast) -> list[str]:
     """Return the lines of the sum."""
     rows = [
-        ("listed", count(forecast.listed), "" if forecast.complete else CUT_SHORT),
-        ("to fetch", count(forecast.to_download), f"{size(forecast.bytes)} in {gets(forecast.get_requests)}"),
-        ("up to date", count(forecast.up_to_date), ""),
-        *([("skipped", count(forecast.skipped), "")] if forecast.skipped else []),
-        ("cannot be mirrored", count(forecast.failed), ""),
-        *([("escaped keys", count(forecast.escaped), "")] if forecast.escaped else []),
+        ("listed", count(plan.listed), "" if plan.complete else CUT_SHORT),
+        ("to fetch", count(plan.to_download), f"{size(plan.bytes)} in {gets(plan.get_requests)}"),
+        ("up to date", count(plan.up_to_date), ""),
+        *([("skipped", count(plan.skipped), "")] if plan.skipped else []),
+        ("cannot be mirrored", count(plan.failed), ""),
+        *([("escaped keys", count(plan.escaped), "")] if plan.escaped else []),
     ]
-    return [*aligned(rows), *failures_by_error(forecast.failures, forecast.failed)]
+    return [*aligned(rows), *failures_by_error(plan.failures, plan.failed)]
