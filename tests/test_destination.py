@@ -24,6 +24,7 @@ from sealift.errors import LocalStorageError, Permanent, RunError
 from sealift.localpath import LocalPath, ancestor_key, beside_directory, local_path
 from sealift.model import ByteRange, RemoteObject
 from sealift.partial import Blocked, Kind, PartialFile
+from tests.support.smalldisk import small_tmpfs
 
 SECOND = 1_000_000_000
 NOON = 1_700_000_000 * SECOND + 123_000_000
@@ -42,14 +43,8 @@ def destination(dest: Path) -> Iterator[Destination]:
 
 @pytest.fixture
 def mount(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, of 1 MiB."""
-    path = tmp_path / "mount"
-    path.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)]
-    if os.geteuid() != 0 or subprocess.run(command).returncode:
-        pytest.skip("CANNOT MOUNT A TMPFS HERE: other file systems stay untested")
-    yield path
-    subprocess.run(["umount", str(path)], check=True)
+    with small_tmpfs(tmp_path / "mount", options="size=1m") as path:
+        yield path
 
 
 def put(destination: Destination, key: str, body: bytes = b"x", *, at: LocalPath | None = None) -> None:

@@ -52,6 +52,7 @@ from tests.support.faultserver import (
 )
 from tests.support.faultserver.wire import xml_response
 from tests.support.running import Watcher, partials, settings_for, tree
+from tests.support.smalldisk import small_tmpfs
 
 pytestmark = pytest.mark.anyio
 
@@ -810,12 +811,8 @@ async def test_a_destination_that_is_a_file_ends_the_run(server, tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    mount = tmp_path / "disk"
-    mount.mkdir()
-    if os.geteuid() != 0 or os.system(f"mount -t tmpfs -o size=2m none {mount} 2>/dev/null") != 0:
-        pytest.skip("a file system of two megabytes has to be mounted, which only root may do")
-    yield mount
-    assert os.system(f"umount {mount}") == 0
+    with small_tmpfs(tmp_path / "disk", options="size=2m") as mount:
+        yield mount
 
 
 async def test_a_full_disk_ends_the_run_with_everything_complete_kept(server, small_disk):

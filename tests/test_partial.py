@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import stat
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from sealift.partial import (
     rename_new,
     translated,
 )
+from tests.support.smalldisk import small_tmpfs
 
 NAME = "0123456789abcdef0123456789abcdef"
 NOON = 1_700_000_000_123_000_000
@@ -38,16 +38,10 @@ def directory(tmp_path: Path) -> Iterator[int]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[int]:
-    """A file system of 1 MiB."""
-    mount = tmp_path / "small"
-    mount.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m,nr_inodes=100", "tmpfs", str(mount)]
-    if os.geteuid() != 0 or subprocess.run(command).returncode:
-        pytest.skip("CANNOT MOUNT A TMPFS HERE: the full disk stays untested")
-    descriptor = os.open(mount, os.O_RDONLY | os.O_DIRECTORY)
-    yield descriptor
-    os.close(descriptor)
-    subprocess.run(["umount", str(mount)], check=True)
+    with small_tmpfs(tmp_path / "small", options="size=1m,nr_inodes=100") as mount:
+        descriptor = os.open(mount, os.O_RDONLY | os.O_DIRECTORY)
+        yield descriptor
+        os.close(descriptor)
 
 
 def names_in(directory: int) -> list[str]:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import os
 import stat
-import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 
 from sealift.model import Ending, Failure, Outcome, Summary
 from sealift.runlog import KEPT, RunLog
+from tests.support.smalldisk import small_tmpfs
 
 NIGHT = datetime(2024, 5, 17, 2, 30, tzinfo=UTC)
 
@@ -27,14 +27,8 @@ def runs(tmp_path: Path) -> Iterator[int]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 KiB."""
-    mount = tmp_path / "small"
-    mount.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(mount)]
-    if os.geteuid() != 0 or subprocess.run(command).returncode:
-        pytest.skip("CANNOT MOUNT A TMPFS HERE: the log on a full disk stays untested")
-    yield mount
-    subprocess.run(["umount", str(mount)], check=True)
+    with small_tmpfs(tmp_path / "small", options="size=64k") as mount:
+        yield mount
 
 
 def lines_of(directory: Path, log: RunLog) -> list[dict[str, object]]:
