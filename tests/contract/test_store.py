@@ -1,0 +1,241 @@
+"""What `sealift.s3.store` promises, held against every store there is: a fake, and the SDK on two servers."""
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from hashlib import sha256
+
+import pytest
+
+from sealift.config import ConnectionSettings
+from sealift.errors import Changed, Permanent, SourceError
+from sealift.model import ByteRange, Part
+from sealift.s3.sdk import SdkStore
+from sealift.s3.store import ObjectStore
+from tests.support.fakestore import FakeStore
+from tests.support.faultserver import FaultServer
+
+pytestmark = pytest.mark.anyio
+
+SECOND = 1_000_000_000
+KIB = 1024
+LARGE = b"".join(sha256(b"%d" % number).digest() for number in range(24_576))
+"""768 KiB, of which no two stretches are alike: several reads, whatever a store hands over at once."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A store, and a way to fill the bucket behind it."""
+
+    store: ObjectStore
+    bucket: str
+    put: Callable[[str, bytes], Awaitable[None]]
+    delete: Callable[[str], Awaitable[None]]
+    odd_keys: bool
+    """Keys that SeaweedFS does not keep as they are: control characters, empty and dotted segments."""
+    ordered: bool
+    """Listings are in UTF-8 order, as those of S3's general-purpose buckets; SeaweedFS's are not."""
+
+
+@pytest.fixture(
+    params=[
+        "fake",
+        "SDK and the fault server",
+        pytest.param("SDK and the sandbox", marks=pytest.mark.sandbox),
+    ]
+)
+async def backend(request, monkeypatch):
+    """Every store in turn. Another one is one more `if`."""
+    if request.param == "fake":
+        fake = FakeStore()
+        fake.bucket("bucket")
+
+        async def put(key, body):
+            fake.put("bucket", key, body)
+
+        async def delete(key):
+            fake.delete("bucket", key)
+
+        yield Backend(fake, "bucket", put, delete, odd_keys=True, ordered=True)
+    elif request.param == "SDK and the fault server":
+        async with FaultServer() as server:
+            server.bucket("bucket")
+
+            async def put(key, body):
+                server.put("bucket", key, body)
+
+            async def delete(key):
+                del server.objects["bucket", key]
+
+            async with SdkStore(ConnectionSettings(endpoint_url=server.url), connections=2) as store:
+                yield Backend(store, "bucket", put, delete, odd_keys=True, ordered=True)
+    else:
+        sandbox = request.getfixturevalue("sandbox")
+        for name, value in sandbox.environment().items():
+            monkeypatch.setenv(name, value)
+        bucket = f"contract-{time.time_ns()}"  # one of its own for each test
+        async with sandbox.client() as s3, SdkStore(ConnectionSettings(), connections=2) as store:
+            await s3.create_bucket(Bucket=bucket)
+
+            async def put(key, body):
+                await s3.put_object(
+                    Bucket=bucket, Key=key, Body=body, ServerSideEncryption="aws:kms", SSEKMSKeyId=sandbox.keys[0]
+                )
+
+            async def delete(key):
+                await s3.delete_object(Bucket=bucket, Key=key)
+
+            yield Backend(store, bucket, put, delete, odd_keys=False, ordered=False)
+
+
+async def listed(backend, prefix="", most=1000):
+    """Every page of a listing."""
+    pages, token = [], None
+    while True:
+        pages.append(await backend.store.list_page(backend.bucket, prefix, token, most=most))
+        token = pages[-1].next_token
+        if token is None:
+            return pages
+
+
+async def fetched(backend, remote, start=None, stop=None):
+    """The bytes of a part; whole without a range. What is read is copied: it is valid until the next read only."""
+    part = Part(ByteRange(start or 0, remote.size if stop is None else stop), whole=start is None)
+    data = bytearray()
+    async with backend.store.open(remote, part) as body:
+        while chunk := await body.read():
+            data += chunk
+        assert not await body.read(), "the end stays the end"
+    return bytes(data)
+
+
+async def only(backend, key):
+    """The one object of that key, as a listing describes it."""
+    [remote] = [remote for page in await listed(backend) for remote in page.objects if remote.key == key]
+    return remote
+
+
+# ── Listing ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_pages_follow_each_other_and_name_each_object_once(backend):
+    keys = [f"k{number}" for number in range(7)]
+    for key in keys:
+        await backend.put(key, key.encode())
+    pages = await listed(backend, most=3)
+    assert all(len(page.objects) <= 3 for page in pages)
+    assert len(pages) >= 3
+    found = [remote.key for page in pages for remote in page.objects]
+    assert sorted(found) == keys
+    assert found == keys or not backend.ordered
+
+
+async def test_only_what_lies_under_the_prefix_is_listed(backend):
+    for key in ("a/1", "a/2", "a-b", "ab/1", "b"):
+        await backend.put(key, b"x")
+    [page] = await listed(backend, "a/")
+    assert {remote.key for remote in page.objects} == {"a/1", "a/2"}
+    assert [page.objects for page in await listed(backend, "nothing/")] == [()]
+
+
+async def test_an_object_is_described_with_size_etag_and_time(backend):
+    before = time.time_ns()
+    await backend.put("k", LARGE)
+    remote = await only(backend, "k")
+    assert (remote.bucket, remote.size, remote.storage_class) == (backend.bucket, len(LARGE), "STANDARD")
+    assert remote.etag.startswith('"')
+    assert remote.etag.endswith('"')
+    assert 0 < remote.last_modified_ns < before + 60 * SECOND
+    assert not remote.restored
+
+
+ORDINARY_KEYS = ["a b", "a+b", "100%", "%41", "ünïcödé/日本", "'\"&<>", "q?a=1#x", "~-_.!*()", "🔒/𝔸"]
+ODD_KEYS = ["a//b", "/lead", "dir/", "../up", "./dot", "tab\there", "line\nfeed", "back\\slash", "\x7f"]
+
+
+@pytest.mark.parametrize("key", [*ORDINARY_KEYS, *ODD_KEYS])
+async def test_a_key_comes_back_as_it_is_and_leads_to_its_object(backend, key):
+    if key in ODD_KEYS and not backend.odd_keys:
+        pytest.skip("SeaweedFS stores keys as paths, and its tokens are XML: it does not keep this one as it is")
+    body = key.encode()
+    await backend.put(key, body)
+    remote = await only(backend, key)
+    assert await fetched(backend, remote) == body
+    assert (await backend.store.head(backend.bucket, key)).etag == remote.etag
+
+
+async def test_a_missing_bucket_is_the_sources_error(backend):
+    with pytest.raises(SourceError, match="no bucket") as caught:
+        await backend.store.list_page("no-such-bucket", "")
+    assert caught.value.code == "NoSuchBucket"
+
+
+# ── HEAD ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_head_says_what_the_listing_says(backend):
+    await backend.put("k", b"body")
+    remote, head = await only(backend, "k"), await backend.store.head(backend.bucket, "k")
+    assert (head.bucket, head.key, head.size, head.etag) == (backend.bucket, "k", 4, remote.etag)
+    # A HEAD's Last-Modified is an HTTP date, of whole seconds.
+    assert head.last_modified_ns == remote.last_modified_ns // SECOND * SECOND
+
+
+async def test_the_head_of_a_missing_key_names_it(backend):
+    with pytest.raises(Permanent, match="'nope'") as caught:
+        await backend.store.head(backend.bucket, "nope")
+    assert (caught.value.code, caught.value.bucket, caught.value.key) == ("NoSuchKey", backend.bucket, "nope")
+
+
+# ── GET ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("body", [b"", b"x", LARGE], ids=["empty", "one byte", "many reads"])
+async def test_a_whole_object_is_its_bytes(backend, body):
+    await backend.put("k", body)
+    assert await fetched(backend, await only(backend, "k")) == body
+
+
+@pytest.mark.parametrize(
+    ("start", "stop"), [(0, 1), (1, 2), (0, len(LARGE)), (len(LARGE) - 1, len(LARGE)), (100_001, 700_001)]
+)
+async def test_a_range_is_the_bytes_from_its_start_up_to_its_stop(backend, start, stop):
+    await backend.put("k", LARGE)
+    assert await fetched(backend, await only(backend, "k"), start, stop) == LARGE[start:stop]
+
+
+@pytest.mark.parametrize("start", [None, 0], ids=["whole", "range"])
+async def test_another_version_than_the_one_that_was_listed_is_never_read(backend, start):
+    await backend.put("k", b"old one")
+    remote = await only(backend, "k")
+    await backend.put("k", b"new one")
+    with pytest.raises(Changed) as caught:
+        await fetched(backend, remote, start)
+    assert (caught.value.bucket, caught.value.key) == (backend.bucket, "k")
+
+
+async def test_an_object_that_is_gone_is_named(backend):
+    await backend.put("k", b"body")
+    remote = await only(backend, "k")
+    await backend.delete("k")
+    with pytest.raises(Permanent) as caught:
+        await fetched(backend, remote)
+    assert (caught.value.code, caught.value.key) == ("NoSuchKey", "k")
+
+
+async def interrupted(backend, remote, part):
+    async with backend.store.open(remote, part) as body:
+        assert await body.read()
+        raise ZeroDivisionError
+
+
+async def test_a_body_that_is_left_in_the_middle_harms_no_other(backend):
+    await backend.put("k", LARGE)
+    remote = await only(backend, "k")
+    whole = Part(ByteRange(0, remote.size), whole=True)
+    for _ in range(5):  # more than there are connections
+        async with backend.store.open(remote, whole) as body:
+            assert len(await body.read()) < len(LARGE)
+        with pytest.raises(ZeroDivisionError):
+            await interrupted(backend, remote, whole)
+    assert await fetched(backend, remote) == LARGE

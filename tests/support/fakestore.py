@@ -1,0 +1,86 @@
+"""An object store in memory: what `sealift.s3.store` promises, with nothing in between."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from sealift.errors import Changed, Permanent, SourceError
+from sealift.model import Part, RemoteObject
+from sealift.s3.store import Page
+
+CHUNK = 64 * 1024
+"""Bytes that come at once."""
+
+
+class FakeBody:
+    """A `Body` that is all there."""
+
+    def __init__(self, data: bytes) -> None:
+        self._left = data
+
+    async def read(self) -> bytes:
+        chunk, self._left = self._left[:CHUNK], self._left[CHUNK:]
+        return chunk
+
+
+class FakeStore:
+    """An `ObjectStore`. Listings come in UTF-8 order; a continuation token is the last key."""
+
+    def __init__(self) -> None:
+        self._objects: dict[str, dict[str, tuple[RemoteObject, bytes]]] = {}
+        self._writes = 0
+
+    def bucket(self, name: str) -> None:
+        self._objects.setdefault(name, {})
+
+    def put(self, bucket: str, key: str, body: bytes) -> None:
+        """Write a version, whose ETag is no MD5."""
+        self._writes += 1
+        etag = f'"{hashlib.sha256(body + b"%d" % self._writes).hexdigest()[:32]}"'
+        remote = RemoteObject(bucket, key, len(body), etag, (1_700_000_000 + self._writes) * 1_000_000_000)
+        self._objects[bucket][key] = (remote, body)
+
+    def delete(self, bucket: str, key: str) -> None:
+        del self._objects[bucket][key]
+
+    async def list_page(self, bucket: str, prefix: str, token: str | None = None, *, most: int = 1000) -> Page:
+        keys = sorted(
+            (
+                key
+                for key in self._in(bucket)
+                if key.startswith(prefix) and (token is None or _order(key) > _order(token))
+            ),
+            key=_order,
+        )
+        page = keys[:most]
+        return Page(
+            tuple(self._objects[bucket][key][0] for key in page), page[-1] if page and len(keys) > most else None
+        )
+
+    async def head(self, bucket: str, key: str, version_id: str | None = None) -> RemoteObject:
+        # A HEAD knows whole seconds only; these have no more.
+        return replace(self._find(bucket, key)[0], version_id=version_id)
+
+    @asynccontextmanager
+    async def open(self, remote: RemoteObject, part: Part) -> AsyncIterator[FakeBody]:
+        found, body = self._find(remote.bucket, remote.key)
+        if found.etag != remote.etag:
+            raise Changed("overwritten", bucket=remote.bucket, key=remote.key, code="PreconditionFailed")
+        yield FakeBody(body[part.range.start : part.range.stop])
+
+    def _in(self, bucket: str) -> dict[str, tuple[RemoteObject, bytes]]:
+        if bucket not in self._objects:
+            raise SourceError(f"there is no bucket {bucket!r}", code="NoSuchBucket")
+        return self._objects[bucket]
+
+    def _find(self, bucket: str, key: str) -> tuple[RemoteObject, bytes]:
+        if key not in self._in(bucket):
+            raise Permanent(f"{key!r} does not exist", bucket=bucket, key=key, code="NoSuchKey")
+        return self._objects[bucket][key]
+
+
+def _order(key: str) -> bytes:
+    return key.encode("utf-8", "surrogateescape")
