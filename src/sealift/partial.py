@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 from sealift.errors import Integrity, LocalStorageError, Permanent, SealiftError
 from sealift.model import ByteRange, RemoteObject
@@ -357,7 +357,7 @@ def _libc_function(*names: str, arguments: list[Any]) -> Callable[..., int] | No
         if function is not None:
             function.argtypes = arguments
             function.restype = ctypes.c_int
-            return function  # type: ignore[no-any-return]
+            return cast("Callable[..., int]", function)
     return None
 
 

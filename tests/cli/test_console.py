@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TextIO
 
 import pytest
@@ -20,7 +21,7 @@ def unread_pipe() -> Iterator[TextIO]:
     """A stream whose reader is gone. Closing it must not raise."""
     reader, writer = os.pipe()
     os.close(reader)
-    with open(writer, "w") as stream:  # noqa: PTH123 - a descriptor
+    with os.fdopen(writer, "w") as stream:
         yield stream
 
 
@@ -97,7 +98,7 @@ def test_a_reader_that_left_is_told_once_and_leaves_nothing_to_fail_on() -> None
 
 
 def test_a_full_disk_is_an_error_that_names_itself() -> None:
-    with open("/dev/full", "w") as stream:  # noqa: PTH123 - a device
+    with Path("/dev/full").open("w") as stream:
         console = Console(stream, None)
         console.out("line")
         with pytest.raises(LocalStorageError, match="standard output cannot be written: No space left on device"):

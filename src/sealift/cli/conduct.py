@@ -9,13 +9,16 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, Protocol, Self, TypeAlias, TypeVar
 
 import anyio
 
 from sealift.cli.status import INTERRUPTED
 
 T = TypeVar("T")
+
+_Handler: TypeAlias = Callable[[int, FrameType | None], object] | int | None
+"""What `signal.signal` takes and gives back."""
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
@@ -33,7 +36,7 @@ class Interrupts:
         self._patient = patient
         self._stopped = False
         self._cancel: Callable[[], object] | None = None
-        self._before: dict[signal.Signals, object] = {}
+        self._before: dict[signal.Signals, _Handler] = {}
 
     def __enter__(self) -> Self:
         for number in _STOPPING:
@@ -44,7 +47,7 @@ class Interrupts:
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal gave us
+            signal.signal(number, handler)
 
     def stop(self) -> None:
         """Cancel the work, now or as soon as it begins. May be called from a signal handler."""

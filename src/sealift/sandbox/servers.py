@@ -356,7 +356,7 @@ class Sandbox:
         server = Server("S3 (SeaweedFS)", self.directory / "seaweedfs.log")
         # It makes sockets there, whatever TMPDIR says, and SIGKILL leaves them.
         self._sockets = [
-            Path(f"/tmp/seaweedfs-{part}.sock")  # noqa: S108
+            Path(f"/tmp/seaweedfs-{part}.sock")  # noqa: S108  (theirs, not ours: see above)
             for port in (s3, master, volume, filer, admin)
             for role in ("s3", "master", "volume", "filer", "admin")
             for part in (f"{role}-{port}", f"{role}-grpc-{port + GRPC_OFFSET}")
@@ -444,7 +444,7 @@ def _write_private(path: Path, content: str | bytes) -> None:
     data = content.encode() if isinstance(content, str) else content
     scratch = path.with_name(path.name + ".new")
     scratch.unlink(missing_ok=True)
-    with open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:  # noqa: PTH123
+    with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
