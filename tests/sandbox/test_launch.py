@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 
 import pytest
 
@@ -26,9 +27,13 @@ def test_ports_are_free_with_their_twins():
     ports = free_ports(20)
     both = {*ports, *(port + GRPC_OFFSET for port in ports)}
     assert len(both) == 40
-    for port in both:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", port))
+    with ExitStack() as stack:
+        for port in both:
+            # As the servers do, and all of them at once; what lingers of an earlier sandbox's connections is no hindrance.
+            server = stack.enter_context(socket.socket())
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            server.bind(("127.0.0.1", port))
+            server.listen()
 
 
 def test_a_missing_extra_says_what_to_install():
