@@ -29,7 +29,7 @@ def test_ports_are_free_with_their_twins():
     assert len(both) == 40
     with ExitStack() as stack:
         for port in both:
-            # As the servers do, and all of them at once; what lingers of an earlier sandbox's connections is no hindrance.
+            # As the servers do, and all at once; what lingers of earlier connections is no hindrance.
             server = stack.enter_context(socket.socket())
             server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             server.bind(("127.0.0.1", port))
