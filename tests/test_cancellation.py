@@ -13,6 +13,7 @@ import json
 import os
 import threading
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial as bind
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -23,15 +24,16 @@ import pytest
 
 import sealift
 from sealift import RetrySettings, TransferSettings
+from sealift.config import TransportChoice
 from sealift.destination import Destination
 from sealift.diff import Diff
 from sealift.fetch import Fetcher
 from sealift.getting import get_to_stream
 from sealift.memory import Memory
-from sealift.partial import PartialFile
 from sealift.s3.persistent import PersistentStore
-from sealift.s3.sdk import SdkStore
+from sealift.s3.transport import Transport
 from sealift.tally import Unobserved
+from sealift.writing import Writer
 from tests.support.faultserver import Answer, FaultServerThread, Generated, ResetAfter
 from tests.support.running import settings_for, tree
 from tests.support.stepping import stopped_at
@@ -86,9 +88,13 @@ def settings(server):
 
 
 @pytest.fixture
-async def open_store(settings, monkeypatch):
-    """Every run of the test goes to one store, which has room for what a run needs: a leak starves the next one."""
-    async with SdkStore(settings.connection, connections=4) as store:
+async def open_store(settings, scoped, monkeypatch):
+    """Every run of the test goes to one store: the wire, or the SDK with room for what a run needs, so that a leak
+    starves the next one.
+    """
+    choice = TransportChoice.WIRE if scoped else TransportChoice.SDK
+    reached = replace(settings.connection, transport=choice)
+    async with Transport(reached, connections=4, noted=print) as store:
 
         @asynccontextmanager
         async def connected(settings, tally):
@@ -97,6 +103,8 @@ async def open_store(settings, monkeypatch):
         monkeypatch.setattr("sealift.mirroring.connected", connected)
         monkeypatch.setattr("sealift.getting.connected", connected)
         yield
+        wire = store._wire
+        assert wire is None or not any(pool._busy for pool in wire._pools.values()), "a connection was not given back"
 
 
 @pytest.fixture(autouse=True)
@@ -109,7 +117,6 @@ def reservations(monkeypatch):
             super().__init__(limit)
             made.append(self)
 
-    monkeypatch.setattr("sealift.fetch.Memory", Remembered)
     monkeypatch.setattr("sealift.getting.Memory", Remembered)
     return made
 
@@ -290,7 +297,7 @@ async def test_a_store_that_was_opened_is_closed_wherever_a_run_is_cancelled(ser
 
 @pytest.mark.parametrize(
     ("where", "name"),
-    [(Destination, "open"), (Destination, "lock"), (Diff, "_compare"), (PartialFile, "write"), (Fetcher, "keep")],
+    [(Destination, "open"), (Destination, "lock"), (Diff, "_compare"), (Writer, "_sync"), (Fetcher, "keep")],
     ids=lambda value: getattr(value, "__name__", value),
 )
 async def test_a_thread_that_is_at_work_is_waited_for_however_the_run_is_cancelled(

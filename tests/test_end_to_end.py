@@ -8,7 +8,15 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 import sealift
-from sealift import ConnectionSettings, RetrySettings, Settings, SourceError, TransferSettings
+from sealift import (
+    ConnectionSettings,
+    Durability,
+    RetrySettings,
+    Settings,
+    SourceError,
+    StorageSettings,
+    TransferSettings,
+)
 from sealift.planning import MIB
 from sealift.sandbox.demo import compare
 from sealift.sandbox.filling import demo_objects, fill, survey
@@ -61,7 +69,12 @@ def mirroring(sandbox, monkeypatch, dest, source=PREFIX):
 
     async def run(observer=None, retry=PATIENT, **transfer):
         settings = Settings(
-            connection=connection, retry=retry, transfer=TransferSettings(part_size=8 * MIB, **transfer)
+            connection=connection,
+            retry=retry,
+            transfer=TransferSettings(part_size=8 * MIB, **transfer),
+            storage=StorageSettings(
+                durability=Durability.FILE
+            ),  # objects end one by one, so that a lever can be pulled between
         )
         return await sealift.mirror([f"s3://{sandbox.bucket}/{source}"], dest, settings, observer=observer)
 

@@ -1,17 +1,20 @@
 """What happens to an object whose place is taken: by the mirror's own files and directories, or by somebody's."""
 
 import os
+from dataclasses import replace
 from functools import partial as bind
 
 import pytest
 
+from sealift.attempt import Spot
+from sealift.config import Durability
 from sealift.destination import Destination
 from sealift.errors import Integrity, Permanent, Refused
 from sealift.fetch import Job
 from sealift.localpath import beside_directory, local_path
 from sealift.model import ByteRange, Ending, Outcome
 from sealift.partial import Blocked, Kind, PartialFile, partial_name
-from sealift.placing import Place, TreeLanding, WayMaker
+from sealift.placing import SMALL, Place, TreeLanding, WayMaker
 from sealift.selection import Filter, Ownership, Selection, parse_sources
 from sealift.tally import Tally, Unobserved
 from tests.support.keys import Keys, remote
@@ -30,7 +33,7 @@ class World:
         self.destination = kind.open(dest, create=True)
         ownership = Ownership(self.sources, Selection(filters))
         self.way = WayMaker(self.store, self.destination, ownership, self.tally, strict=strict, dry=dry)
-        self.landing = TreeLanding(self.destination, self.way)
+        self.landing = TreeLanding(self.destination, self.way, Durability.FILE)
 
     def place(self, key):
         """Where the object of `key` belongs."""
@@ -43,6 +46,12 @@ class World:
         place = place or self.place(key)
         text = b"/".join(place.path.segments[:depth]).decode()
         return await self.way.make_way(remote(key), place, Blocked(text, depth=depth, kind=kind))
+
+    def complete(self, job):
+        """The partial file with all bytes of a job."""
+        partial = self.landing.begin(job)
+        partial.write(0, b"body")
+        return partial
 
     def job(self, key, **more):
         return Job(remote(key), 8 << 20, target=self.place(key), **more)
@@ -202,33 +211,45 @@ async def test_a_strict_run_and_a_dry_one_move_nothing(world, tmp_path, strict, 
 # ── Landing ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_small_object_lands_at_once_with_its_time(world, tmp_path):
+async def test_an_object_lands_with_its_time(world, tmp_path):
     w = world("a/b")
-    outcome = w.landing.land_small(w.job("a/b"), b"body")
+    job = w.job("a/b")
+    outcome = await w.landing.land(job, w.complete(job))
     assert outcome == Outcome(Ending.DOWNLOADED, "bucket", "a/b", 4, "a/b")
     assert tree(tmp_path) == {"a/b": b"body"}
     assert (tmp_path / "a" / "b").stat().st_mtime_ns == remote("a/b").last_modified_ns
     assert partials(tmp_path) == []
 
 
-async def test_a_small_object_whose_place_is_taken_waits_and_lands_beside(world, tmp_path):
+async def test_an_object_whose_place_is_taken_lands_beside(world, tmp_path):
     w = world("a", "a/b")
     (tmp_path / "a").mkdir()
     job = w.job("a")
-    waiting = w.landing.land_small(job, b"body")
-    assert isinstance(waiting, PartialFile)
-    assert tree(tmp_path) == {"a/": b""}
-    outcome = await w.landing.land(job, waiting)
+    outcome = await w.landing.land(job, w.complete(job))
     assert (outcome.path, outcome.escaped) == ("a%file", True)
     assert tree(tmp_path) == {"a/": b"", "a%file": b"body"}
 
 
-async def test_a_small_object_that_cannot_be_written_leaves_nothing(world, tmp_path):
-    w = world("x" * 300)
-    job = w.job("x")
-    with pytest.raises(ValueError, match="do not lie in"):
-        w.landing.land_small(job, b"longer than it should be")
-    assert (tree(tmp_path), partials(tmp_path)) == ({}, [])
+async def test_a_small_object_has_a_spot_with_its_time_and_a_larger_one_is_landed(world):
+    w = world("a/b")
+    job = w.job("a/b")
+    assert w.landing.spot(job) == Spot((b"a", b"b"), remote("a/b").last_modified_ns)
+    assert w.landing.placed(job) == Outcome(Ending.DOWNLOADED, "bucket", "a/b", 4, "a/b")
+    large = Job(replace(remote("a/b"), size=SMALL + 1), 8 << 20, target=w.place("a/b"))
+    assert w.landing.spot(large) is None
+
+
+async def test_what_another_hand_began_is_opened_again(world, tmp_path):
+    w = world("k")
+    job = w.job("k")
+    with w.landing.begin(job) as begun:
+        begun.write(0, b"bo")
+    again = w.landing.reopen(job)
+    again.write(2, b"dy")
+    await w.landing.land(job, again)
+    assert tree(tmp_path) == {"k": b"body"}
+    with pytest.raises(Integrity, match="vanished"):
+        w.landing.reopen(job)
 
 
 async def test_a_partial_file_is_continued_where_it_stands(world, tmp_path):
@@ -265,8 +286,7 @@ async def test_there_is_an_end_to_it_if_someone_keeps_putting_files_in_the_way(w
     w = world("a", "a/b", kind=Haunted)
     (tmp_path / "a").write_bytes(b"file")
     job = w.job("a/b")
-    waiting = w.landing.land_small(job, b"body")
-    assert isinstance(waiting, PartialFile)
+    waiting = w.complete(job)
     with pytest.raises(Blocked, match="a file is in the way at a"):
         await w.landing.land(job, waiting)
     waiting.discard()
@@ -276,6 +296,6 @@ async def test_a_job_of_something_else_is_a_bug(world):
     w = world("k")
     job = Job(remote("k"), 8 << 20)
     with pytest.raises(TypeError):
-        w.landing.land_small(job, b"body")
+        w.landing.spot(job)
     with pytest.raises(TypeError):
         await bind(w.landing.land, job)(w.landing.begin(job))

@@ -15,7 +15,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sealift.config import ConnectionSettings, SelectionSettings, Settings, TransferSettings
+    from sealift.config import (
+        ConnectionSettings,
+        Durability,
+        SelectionSettings,
+        Settings,
+        StorageSettings,
+        TransferSettings,
+        TransportChoice,
+    )
     from sealift.errors import (
         AccessError,
         ConfigError,
@@ -37,7 +45,15 @@ __version__ = "0.1.0"
 _HOMES = {
     "mirroring": ("mirror", "plan"),
     "getting": ("get", "get_to_stream"),
-    "config": ("ConnectionSettings", "SelectionSettings", "Settings", "TransferSettings"),
+    "config": (
+        "ConnectionSettings",
+        "Durability",
+        "SelectionSettings",
+        "Settings",
+        "StorageSettings",
+        "TransferSettings",
+        "TransportChoice",
+    ),
     "retry": ("RetrySettings",),
     "selection": ("Filter",),
     "tally": ("Observer",),
@@ -59,6 +75,7 @@ __all__ = [
     "ConfigError",
     "ConnectionSettings",
     "CredentialsError",
+    "Durability",
     "Failure",
     "Filter",
     "Forecast",
@@ -71,8 +88,10 @@ __all__ = [
     "SelectionSettings",
     "Settings",
     "SourceError",
+    "StorageSettings",
     "Summary",
     "TransferSettings",
+    "TransportChoice",
     "__version__",
     "get",
     "get_to_stream",

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import enum
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from sealift.errors import ConfigError
 from sealift.planning import MIB
 from sealift.retry import RetrySettings
 from sealift.selection import Filter
 
+E = TypeVar("E", bound=enum.StrEnum)
+
 CONCURRENCY = 32
 """GETs at once where none are chosen: with S3's 100–200 ms to the first byte of a small object (AWS
 performance guidelines) this is 160–320 objects a second, about what one SDK client's CPU is good for."""
+
+
+LANE_MEMORY = 256 * 1024
+"""Bytes that one GET under way holds: the buffer that its connection receives into."""
+
+
+class TransportChoice(enum.StrEnum):
+    """Who carries the requests."""
+
+    AUTO = "auto"
+    """The wire, and the SDK for what the wire does not serve."""
+    WIRE = "wire"
+    SDK = "sdk"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +45,7 @@ class ConnectionSettings:
     request_payer: bool = False
     ca_bundle: Path | None = None
     allow_http: bool = False
+    transport: TransportChoice = TransportChoice.AUTO
     connect_timeout: float = 10.0
     """Seconds to a connection, TLS included. Three SYN retransmissions (1 + 2 + 4 s, RFC 6298) fit."""
     read_timeout: float = 60.0
@@ -57,6 +75,29 @@ class TransferSettings:
         """How many GETs may be under way at once."""
         return CONCURRENCY if self.concurrency is None else self.concurrency
 
+    @property
+    def lanes(self) -> int:
+        """How many of them there is memory for."""
+        return max(1, min(self.workers, self.memory // LANE_MEMORY))
+
+
+class Durability(enum.StrEnum):
+    """What is on the disk, and survives a power loss, before a file has its final name."""
+
+    NONE = "none"
+    """Nothing is waited for: as cp, and every other downloader, has it."""
+    BATCH = "batch"
+    """Small files are synced many at once, and named then; large ones each by itself."""
+    FILE = "file"
+    """Each file and its directory are synced by themselves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageSettings:
+    """How files are kept."""
+
+    durability: Durability = Durability.BATCH
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -65,6 +106,7 @@ class Settings:
     connection: ConnectionSettings = field(default_factory=ConnectionSettings)
     selection: SelectionSettings = field(default_factory=SelectionSettings)
     transfer: TransferSettings = field(default_factory=TransferSettings)
+    storage: StorageSettings = field(default_factory=StorageSettings)
     retry: RetrySettings = field(default_factory=RetrySettings)
 
 
@@ -105,5 +147,18 @@ def or_auto(parse: Callable[[str], int]) -> Callable[[str], int | None]:
 
     def read(text: str) -> int | None:
         return None if text == "auto" else parse(text)
+
+    return read
+
+
+def one_of(choices: type[E]) -> Callable[[str], E]:
+    """Return a reader of one of the words of an enumeration."""
+
+    def read(text: str) -> E:
+        try:
+            return choices(text)
+        except ValueError as error:
+            words = [str(choice) for choice in choices]
+            raise ConfigError(f"{text!r} is not one of {', '.join(words[:-1])} and {words[-1]}") from error
 
     return read

@@ -1,11 +1,11 @@
-"""Workers fetch parts, write them where they belong, and see each object to its end.
+"""Objects become attempts, and attempts come to ends: everything about fetching is decided here.
 
-1. A worker takes the next part from the line and reserves memory for what it holds of it.
-2. One GET, pinned to the version that was listed. Its bytes go to their offset in the object's partial file, a
-   stretch at a time; a small object stays in memory and is written, finished and put in place in one go.
+1. A part's turn comes: its object's partial file is opened first, so that a full disk is found before the bytes are
+   fetched. A whole object of one GET needs none: it is told where to go, and written, finished and placed in one go.
+2. Others carry the attempt out (`sealift.lanes`), and tell how far it came.
 3. An attempt that fails sends what is left of the part back to the line (`sealift.retry` decides), or fails the
    object. An object that was overwritten meanwhile is looked up again and started over.
-4. Whoever brings the last part puts the object in its place: lengths were checked, so all bytes are there.
+4. When the last part has come, the object is put in its place: lengths were checked, so all bytes are there.
 """
 
 from __future__ import annotations
@@ -16,46 +16,63 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import anyio
+from anyio.abc import TaskGroup
 from anyio.to_thread import run_sync
 
-from sealift.bandwidth import Bandwidth
+from sealift.attempt import Attempt, Ended, Spot
 from sealift.config import Settings
-from sealift.errors import Changed, LocalStorageError, ObjectError, Permanent, SourceError, Transient, Unreachable
+from sealift.errors import (
+    Changed,
+    LocalStorageError,
+    ObjectError,
+    Permanent,
+    RunError,
+    SourceError,
+    Transient,
+    Unreachable,
+)
 from sealift.line import Line, Ticket
-from sealift.memory import Memory
 from sealift.model import ByteRange, Outcome, Part, RemoteObject
-from sealift.partial import PartialFile
+from sealift.partial import Blocked, PartialFile
 from sealift.planning import MIB, parts
 from sealift.ranges import merged, missing
 from sealift.retry import after
 from sealift.s3.store import ObjectStore
 from sealift.tally import Tally
 
-STRETCH = 1 * MIB
-"""Bytes that are gathered before they are written: a hop to a writing thread costs about 0.1 ms, a MiB takes about
-1 ms to arrive at 1 GB/s, so the hop is a tenth at the worst."""
-
 RECORD_EVERY = 64 * MIB
 """Bytes of one object after which what is there of it is recorded durably, for one fdatasync each: what a killed run
-fetches twice of a large object at the most, beside the stretches that its workers had not written."""
+fetches twice of a large object at the most, beside what arrives while that goes on."""
+
+FINISHING = 64
+"""Objects that are being put in their place while others are fetched: as many files are open for them."""
 
 
 class Landing(Protocol):
     """Where objects come down: the mirror's destination, or the one file of `get`. Errors are `sealift.errors`'."""
 
+    def name(self, job: Job) -> str:
+        """Return the name of a job's partial file."""
+        ...
+
+    def spot(self, job: Job) -> Spot | None:
+        """Return where a whole object may be put by whoever has fetched it; None: it is landed."""
+        ...
+
     def begin(self, job: Job) -> PartialFile:
         """Open the partial file of a job, the one that holds `job.done` if there is such. Called in a thread."""
+        ...
+
+    def reopen(self, job: Job) -> PartialFile:
+        """Open the partial file that somebody else began in this run. Called in a thread."""
         ...
 
     async def land(self, job: Job, partial: PartialFile) -> Outcome:
         """Give a complete partial file its final name. Raises ObjectError where that cannot be."""
         ...
 
-    def land_small(self, job: Job, data: bytes | bytearray) -> Outcome | PartialFile:
-        """Write and place a small object at once; where its place is taken, return the complete partial file.
-
-        Called in a thread.
-        """
+    def placed(self, job: Job) -> Outcome:
+        """Return the outcome of an object that was put at its spot."""
         ...
 
 
@@ -81,15 +98,23 @@ class Job:
     due: int = field(init=False)
     """Bytes that were missing when it was planned."""
     received: int = 0
-    opening: anyio.Lock = field(default_factory=anyio.Lock)
-    scopes: set[anyio.CancelScope] = field(default_factory=set)
+    placed: bool = False
+    """It has its final name already."""
+    filing: anyio.Lock | None = None
+    """Held while the partial file is opened, recorded or landed."""
 
     def __post_init__(self) -> None:
-        self.due = sum(map(len, missing(self.remote.size, self.done)))
-        self.parts = parts(self.remote.size, self.part_size, self.done)
-        if self.done and not missing(self.remote.size, self.done):
-            # An earlier run fetched all of it and did not come to placing it: a part of nothing brings it there.
-            self.parts = iter([Part(ByteRange(self.remote.size, self.remote.size), whole=False)])
+        size = self.remote.size
+        if not self.done:
+            self.due = size
+            self.parts = parts(size, self.part_size)
+            return
+        left = missing(size, self.done)
+        self.due = sum(map(len, left))
+        # If an earlier run fetched all of it and did not come to placing it, a part of nothing brings it there.
+        self.parts = (
+            parts(size, self.part_size, self.done) if left else iter([Part(ByteRange(size, size), whole=False)])
+        )
 
     @property
     def over(self) -> bool:
@@ -104,7 +129,7 @@ class Job:
 
 
 class Fetcher:
-    """The worker pool's common ground."""
+    """The `attempt.Decider` of a run."""
 
     def __init__(
         self,
@@ -114,119 +139,136 @@ class Fetcher:
         landing: Landing,
         settings: Settings,
         tally: Tally,
+        tasks: TaskGroup,
         start_over: Callable[[Job, RemoteObject], Awaitable[None]],
     ) -> None:
-        """`start_over` is called with an object's new version, and puts a new job for it in the line."""
+        """`start_over` is called with an object's new version, and puts a new job for it in the line.
+
+        What takes its time (placing, recording, looking up) runs in `tasks`.
+        """
         self._store = store
         self._line = line
         self._landing = landing
         self._settings = settings
         self._tally = tally
+        self._tasks = tasks
         self._start_over = start_over
-        self._memory = Memory(settings.transfer.memory)
-        self._bandwidth = Bandwidth(settings.transfer.max_bandwidth)
         self._jobs: set[Job] = set()
+        self._numbers = 0
+        self._tickets: dict[int, Ticket[Job]] = {}
+        self._finishing = anyio.Semaphore(FINISHING)
         self._answered = anyio.current_time()
         self.kept: set[str] = set()
         """The names of the partial files that wait for the next run."""
+        self.call_off: Callable[[int], None] = _nobody
+        """Ends an attempt that is under way. Set by whoever carries attempts out."""
 
-    async def work(self) -> None:
-        """Fetch parts until the line is at its end. Raises RunError."""
+    async def take(self) -> Attempt | None:
+        """See `Decider.take`."""
         while (ticket := await self._line.take()) is not None:
-            try:
-                await self._serve(ticket)
-            except LocalStorageError as error:
-                key = ticket.job.remote.key
-                raise LocalStorageError(f"{error.message} (it was for {key!r})", code=error.code) from error
+            job, part = ticket.job, ticket.part
+            if not job.tickets:
+                self._jobs.add(job)
+            job.tickets.add(ticket)
+            job.drawn = job.drawn or ticket.last
+            spot = self._landing.spot(job) if part.whole and job.partial is None else None
+            if spot is None and job.partial is None and not job.over:
+                try:
+                    await self._open_partial(job)
+                except ObjectError as error:
+                    self._fail(job, error)
+            if job.over or not (part.whole or part.range):
+                # Failed meanwhile; or nothing is left to fetch: the last attempt failed after the last byte, or the
+                # last run ended before the object was in place.
+                self._settle(ticket)
+                continue
+            self._numbers += 1
+            self._tickets[self._numbers] = ticket
+            self._tally.get_requests += 1
+            return Attempt(self._numbers, job.remote, part, self._landing.name(job), spot)
+        return None
+
+    def received(self, size: int) -> None:
+        """See `Decider.received`."""
+        self._tally.receive(size)
+
+    def reached(self, number: int, offset: int) -> None:
+        """See `Decider.reached`."""
+        ticket = self._tickets[number]
+        job, part = ticket.job, ticket.part
+        came = offset - part.range.start
+        if not came:
+            return
+        ticket.part = Part(ByteRange(offset, part.range.stop), whole=False)
+        ticket.progressed = True
+        job.received += came
+        job.unrecorded += came
+        if job.unrecorded >= RECORD_EVERY and job.partial is not None:
+            job.unrecorded = 0
+            self._tasks.start_soon(self._record, job)
+
+    def ended(self, end: Ended) -> None:
+        """See `Decider.ended`."""
+        ticket = self._tickets[end.number]
+        job, error = ticket.job, end.error
+        if not end.placed:
+            self.reached(end.number, end.reached)
+        del self._tickets[end.number]
+        if not isinstance(error, Unreachable):
+            self._answered = anyio.current_time()
+        progressed, ticket.progressed = ticket.progressed, False
+        if isinstance(error, RunError):
+            raise _about(error, job) from error
+        if end.placed:
+            ticket.part = Part(ByteRange(job.remote.size, job.remote.size), whole=False)
+            job.placed = True
+        elif isinstance(error, Blocked):
+            pass  # it is complete, and `_finish` finds it another place
+        elif isinstance(error, ObjectError) and job.failure is None:
+            if self._goes_back(ticket, error, progressed=progressed):
+                return
+            self._fail(job, error)
+        self._settle(ticket)
 
     def keep(self) -> None:
         """Record what is on disk of every unfinished object, so that a rerun continues there.
 
-        Called when no worker runs any more.
+        Called when nobody carries out anything any more.
         """
         for job in self._jobs:
             self._keep(job)
         self._jobs.clear()
 
-    async def _serve(self, ticket: Ticket[Job]) -> None:
+    def _settle(self, ticket: Ticket[Job]) -> None:
+        """Be done with a part; with its object, if no part of that is under way or to come."""
         job = ticket.job
-        self._jobs.add(job)
-        job.tickets.add(ticket)
-        job.drawn = job.drawn or ticket.last
-        if not job.over:
-            reached = ticket.part.range.start
-            try:
-                with anyio.CancelScope() as scope:
-                    job.scopes.add(scope)
-                    try:
-                        await self._attempt(ticket)
-                    finally:
-                        job.scopes.discard(scope)
-            except ObjectError as error:
-                if job.failure is None and self._goes_back(ticket, error, progressed=ticket.part.range.start > reached):
-                    return
-                self._fail(job, error)
         job.tickets.discard(ticket)
         job.done.append(ByteRange(ticket.start, ticket.part.range.start))
-        if not job.tickets and (job.over or job.drawn):
-            await self._finish(job)
+        if job.tickets or not (job.over or job.drawn):
+            self._line.done()
+        elif job.placed:
             self._jobs.discard(job)
-        self._line.done()
+            self._tally.end(self._landing.placed(job))
+            self._line.done()
+        else:
+            self._tasks.start_soon(self._finish, job)
 
-    async def _attempt(self, ticket: Ticket[Job]) -> None:
-        """GET what is left of a part, once."""
-        job, part = ticket.job, ticket.part
-        if not part.whole and not part.range:
-            # The last attempt failed after the last byte, or the last run ended before the object was in place.
-            await self._open_partial(job)
-            return
-        small = part.whole and job.remote.size <= STRETCH and job.partial is None
-        if not small:
-            await self._open_partial(job)  # before the GET: a full disk is found before the bytes are fetched
-        data = bytearray()
-        async with self._memory.reserve(min(len(part.range), STRETCH)):
-            self._tally.get_requests += 1
-            try:
-                async with self._store.open(job.remote, part) as body:
-                    self._answered = anyio.current_time()
-                    while chunk := await body.read():
-                        self._tally.receive(len(chunk))
-                        job.received += len(chunk)
-                        data += chunk
-                        await self._bandwidth.spend(len(chunk))
-                        if len(data) >= STRETCH:
-                            await self._write(ticket, data)
-                if small:
-                    await self._land_small(job, data)
-                    ticket.part = rest(ticket.part, len(data))
-                else:
-                    await self._write(ticket, data)
-            except ObjectError as error:
-                if not isinstance(error, Unreachable):
-                    self._answered = anyio.current_time()
-                if data and not job.over:
-                    await self._write(ticket, data)
-                raise
+    async def _open_partial(self, job: Job) -> None:
+        async with _filing(job):
+            if job.partial is None and not job.over:
+                again = any(ticket.part.range.start > ticket.start for ticket in job.tickets)
+                try:
+                    job.partial = await run_sync(self._landing.reopen if again else self._landing.begin, job)
+                except LocalStorageError as error:
+                    raise _about(error, job) from error
 
-    async def _write(self, ticket: Ticket[Job], data: bytearray) -> None:
-        """Write what was gathered, and note how far the part has come."""
-        if data:
-            job = ticket.job
-            partial = await self._open_partial(job)
-            await run_sync(partial.write, ticket.part.range.start, data)
-            ticket.part = rest(ticket.part, len(data))
-            job.unrecorded += len(data)
-            data.clear()
-            if job.unrecorded >= RECORD_EVERY:
-                job.unrecorded = 0
-                await run_sync(partial.record, job.on_disk())
-
-    async def _open_partial(self, job: Job) -> PartialFile:
-        if job.partial is None:
-            async with job.opening:
-                if job.partial is None:
-                    job.partial = await run_sync(self._landing.begin, job)
-        return job.partial
+    async def _record(self, job: Job) -> None:
+        async with _filing(job):
+            if job.partial is not None:
+                try:
+                    await run_sync(job.partial.record, job.on_disk())
+                except LocalStorageError as error:
+                    raise _about(error, job) from error
 
     def _goes_back(self, ticket: Ticket[Job], error: ObjectError, *, progressed: bool) -> bool:
         """Put a part back in line if it is worth another attempt. Raises SourceError when nothing answers."""
@@ -252,39 +294,44 @@ class Fetcher:
         """Let a job fail, and call off its other parts."""
         if job.failure is None:
             job.failure = error
-            for scope in job.scopes:
-                scope.cancel()
+            for number, ticket in self._tickets.items():
+                if ticket.job is job:
+                    self.call_off(number)
 
     async def _finish(self, job: Job) -> None:
         """See an object to its end: no part of it is under way any more."""
-        if job.failure is None and job.partial is not None:
+        async with self._finishing:
             try:
-                outcome = await self._landing.land(job, job.partial)
-            except ObjectError as error:
-                job.failure = error
-            else:
-                job.partial = None
-                self._tally.end(outcome)
-        if isinstance(job.failure, Changed) and job.restarts < self._settings.retry.restarts:
-            await self._again_from_the_start(job)
-        elif job.failure is not None:
-            await self._end_failed(job)
+                async with _filing(job):
+                    await self._land(job)
+                if isinstance(job.failure, Changed) and job.restarts < self._settings.retry.restarts:
+                    await self._again_from_the_start(job)
+                elif job.failure is not None:
+                    await self._end_failed(job)
+            except LocalStorageError as error:
+                raise _about(error, job) from error
+            self._jobs.discard(job)
+            self._line.done()
 
-    async def _land_small(self, job: Job, data: bytearray) -> None:
-        landed = await run_sync(self._landing.land_small, job, data)
-        if isinstance(landed, Outcome):
-            self._tally.end(landed)
+    async def _land(self, job: Job) -> None:
+        if job.failure is not None:
+            return
+        try:
+            if job.partial is None:
+                job.partial = await run_sync(self._landing.reopen, job)
+            outcome = await self._landing.land(job, job.partial)
+        except ObjectError as error:
+            job.failure = error
         else:
-            job.partial = landed  # its place is taken: `_finish` sees to it
+            job.partial = None
+            self._tally.end(outcome)
 
     async def _again_from_the_start(self, job: Job) -> None:
         """Drop what there is of a version that is gone, and fetch the one that took its place."""
         remote = job.remote
         self._tally.retry(Transient(f"{remote.key!r} was overwritten while it was fetched; starting over"))
         self._tally.observer.restarted(job.due, job.received)
-        if job.partial is not None:
-            await run_sync(job.partial.discard)
-            job.partial = None
+        await run_sync(self._drop, job)
         try:
             fresh = await self._store.head(remote.bucket, remote.key, remote.version_id)
         except ObjectError as error:
@@ -311,21 +358,29 @@ class Fetcher:
                 key=error.key,
                 code=error.code,
             )
-        await run_sync(self._keep if isinstance(error, Transient) else _drop, job)
+        await run_sync(self._keep if isinstance(error, Transient) else self._drop, job)
         self._tally.fail(job.remote, error)
 
     def _keep(self, job: Job) -> None:
         """Let an unfinished object's file wait for the next run, if there is anything in it."""
-        if job.partial is None:
-            return
         done = job.on_disk()
-        if done:
-            job.partial.record(done)
-            job.partial.close()
-            self.kept.add(job.partial.name)
-        else:
-            job.partial.discard()
+        if not done:
+            self._drop(job)
+            return
+        if job.partial is None:
+            job.partial = self._landing.reopen(job)
+        job.partial.record(done)
+        job.partial.close()
+        self.kept.add(job.partial.name)
         job.partial = None
+
+    def _drop(self, job: Job) -> None:
+        if job.partial is None and job.on_disk():
+            job.partial = self._landing.reopen(job)
+        if job.partial is not None:
+            job.partial.discard()
+            job.partial = None
+        job.done = []
 
 
 def rest(part: Part, received: int) -> Part:
@@ -335,7 +390,18 @@ def rest(part: Part, received: int) -> Part:
     return Part(ByteRange(part.range.start + received, part.range.stop), whole=False)
 
 
-def _drop(job: Job) -> None:
-    if job.partial is not None:
-        job.partial.discard()
-        job.partial = None
+def _about(error: RunError, job: Job) -> RunError:
+    """Say which object it was about, where it is the disk that failed."""
+    if isinstance(error, LocalStorageError) and "it was for" not in error.message:
+        return LocalStorageError(f"{error.message} (it was for {job.remote.key!r})", code=error.code)
+    return error
+
+
+def _filing(job: Job) -> anyio.Lock:
+    if job.filing is None:
+        job.filing = anyio.Lock()
+    return job.filing
+
+
+def _nobody(number: int) -> None:
+    """Call off nothing."""

@@ -20,8 +20,9 @@ from pathlib import Path
 import anyio
 from anyio.to_thread import run_sync
 
+from sealift.attempt import Spot
 from sealift.bandwidth import Bandwidth
-from sealift.config import Settings
+from sealift.config import Durability, Settings
 from sealift.errors import (
     AccessError,
     Changed,
@@ -32,7 +33,8 @@ from sealift.errors import (
     Permanent,
     RunError,
 )
-from sealift.fetch import Fetcher, Job, rest
+from sealift.fetch import Job, rest
+from sealift.fetching import fetch_all
 from sealift.line import Line
 from sealift.localpath import local_path
 from sealift.memory import Memory
@@ -47,6 +49,7 @@ from sealift.selection import Location, parse_location
 from sealift.stream import Stream
 from sealift.tally import Observer, Observers, Tally
 from sealift.taskgroups import insulated, ungrouped
+from sealift.writing import Writer
 
 
 @insulated
@@ -175,7 +178,7 @@ class _Run:
         settings, workers = self._settings, self._settings.transfer.workers
         line: Line[Job] = Line(1, most_returned=workers)
         with _directory_of(path) as directory_fd:
-            landing = FileLanding(directory_fd, path)
+            landing = FileLanding(directory_fd, path, settings.storage.durability)
             with landing.locked(remote):
 
                 async def start_over(job: Job, fresh: RemoteObject) -> None:
@@ -183,24 +186,20 @@ class _Run:
                     again.restarts = job.restarts + 1
                     line.add_again(again)
 
-                fetcher = Fetcher(
+                async def feed() -> None:
+                    line.add_again(self._job(landing, remote))
+                    line.close()
+
+                await fetch_all(
+                    feed,
                     store=store,
                     line=line,
                     landing=landing,
                     settings=settings,
                     tally=self._tally,
                     start_over=start_over,
+                    writer=Writer(None, directory_fd, settings.storage.durability),
                 )
-                line.add_again(self._job(landing, remote))
-                line.close()
-                try:
-                    with ungrouped():
-                        async with anyio.create_task_group() as pool:
-                            for _ in range(workers):
-                                pool.start_soon(fetcher.work)
-                finally:
-                    with anyio.CancelScope(shield=True):
-                        await run_sync(fetcher.keep)
 
     def _job(self, landing: FileLanding, remote: RemoteObject) -> Job:
         size = part_size_for(remote.size, self._settings.transfer.part_size)
@@ -330,9 +329,10 @@ class _Ordered:
 class FileLanding:
     """The `Landing` of one file: its partial file is beside it, under a name that begins with a dot."""
 
-    def __init__(self, directory_fd: int, path: Path) -> None:
+    def __init__(self, directory_fd: int, path: Path, durability: Durability) -> None:
         self.path = path
         self._directory_fd = directory_fd
+        self._sync = durability is not Durability.NONE
 
     @contextmanager
     def locked(self, remote: RemoteObject) -> Iterator[None]:
@@ -372,6 +372,13 @@ class FileLanding:
         partial.close()
         return list(done)
 
+    def name(self, job: Job) -> str:
+        """See `Landing.name`."""
+        return _partial_name(job.remote)
+
+    def spot(self, job: Job) -> Spot | None:
+        """See `Landing.spot`: one object is landed by whoever got it."""
+
     def begin(self, job: Job) -> PartialFile:
         """See `Landing.begin`."""
         name, size = _partial_name(job.remote), job.remote.size
@@ -382,19 +389,18 @@ class FileLanding:
             return resumed[0]
         return PartialFile.create(self._directory_fd, name, size, preallocate=size > job.part_size)
 
+    def reopen(self, job: Job) -> PartialFile:
+        """See `Landing.reopen`."""
+        return PartialFile.reopen(self._directory_fd, _partial_name(job.remote), job.remote.size)
+
     async def land(self, job: Job, partial: PartialFile) -> Outcome:
         """See `Landing.land`."""
         return await run_sync(self._commit, job, partial)
 
-    def land_small(self, job: Job, data: bytes | bytearray) -> Outcome | PartialFile:
-        """See `Landing.land_small`."""
-        partial = self.begin(job)
-        try:
-            partial.write(0, data)
-            return self._commit(job, partial)
-        except BaseException:
-            partial.discard()
-            raise
+    def placed(self, job: Job) -> Outcome:
+        """See `Landing.placed`."""
+        remote = job.remote
+        return Outcome(Ending.DOWNLOADED, remote.bucket, remote.key, remote.size, str(self.path))
 
     def _commit(self, job: Job, partial: PartialFile) -> Outcome:
         remote = job.remote
@@ -403,12 +409,12 @@ class FileLanding:
                 self._directory_fd,
                 os.fsencode(self.path.name),
                 remote.last_modified_ns,
-                sync=True,
+                sync=self._sync,
                 path=str(self.path),
             )
         except OSError as error:
             raise translated(error, str(self.path)) from error
-        return Outcome(Ending.DOWNLOADED, remote.bucket, remote.key, remote.size, str(self.path))
+        return self.placed(job)
 
 
 def _partial_name(remote: RemoteObject) -> str:

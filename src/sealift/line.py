@@ -50,6 +50,8 @@ class Ticket(Generic[J]):
     last: bool
     """No part of the job comes after this one."""
     attempts: Attempts = field(default_factory=Attempts)
+    progressed: bool = False
+    """Bytes came in the attempt that is under way."""
     failing_since: float | None = None
     """Since when every attempt failed, in the seconds of the event loop's clock."""
 

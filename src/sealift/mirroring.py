@@ -23,15 +23,16 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from anyio.to_thread import run_sync
 
-from sealift.config import Settings
+from sealift.config import Durability, Settings
 from sealift.destination import Destination
 from sealift.diff import Diff
 from sealift.errors import AccessError, ConfigError, ObjectError, RunError, SealiftError, SourceError
-from sealift.fetch import Fetcher, Job
+from sealift.fetch import Job
+from sealift.fetching import fetch_all
 from sealift.line import Line
 from sealift.localpath import Clashes, local_path
 from sealift.model import Ending, Forecast, RemoteObject, Summary
-from sealift.partial import translated
+from sealift.partial import sync_file_system, translated
 from sealift.placing import Place, TreeLanding, WayMaker
 from sealift.planning import count_parts
 from sealift.runlog import RunLog
@@ -40,6 +41,7 @@ from sealift.s3.store import ObjectStore
 from sealift.selection import Ownership, Selection, Source, parse_sources
 from sealift.tally import Observer, Observers, Tally, forecast
 from sealift.taskgroups import insulated, ungrouped
+from sealift.writing import Writer
 
 PAGES_AHEAD = 4
 """Listed pages that wait to be compared: enough to hide a page's round trip, 4,000 objects at the most."""
@@ -149,26 +151,26 @@ class Run:
                 for again in await diff.jobs(job.target.source, [fresh], restarts=job.restarts + 1):
                     line.add_again(again)
 
-        fetcher = Fetcher(
+        durability = settings.storage.durability
+
+        async def feed() -> None:
+            await self._list_and_compare(store, diff, line.add)
+            line.close()
+
+        kept = await fetch_all(
+            feed,
             store=store,
             line=line,
-            landing=TreeLanding(destination, way),
+            landing=TreeLanding(destination, way, durability),
             settings=settings,
             tally=self.tally,
             start_over=start_over,
+            writer=Writer(destination, destination.partial_fd, durability),
         )
-        try:
-            with ungrouped():
-                async with anyio.create_task_group() as stages:
-                    for _ in range(workers):
-                        stages.start_soon(fetcher.work)
-                    await self._list_and_compare(store, diff, line.add)
-                    line.close()
-        finally:
-            with anyio.CancelScope(shield=True):
-                await run_sync(fetcher.keep)
         if not self._to_list:
-            await run_sync(_clean, destination, fetcher.kept)
+            await run_sync(_clean, destination, kept)
+        if durability is not Durability.NONE:
+            await run_sync(sync_file_system, destination.partial_fd)  # the last names are on the disk as well
 
     async def forecast(self, store: ObjectStore, destination: Destination) -> Forecast:
         """List and compare, and sum up what would be fetched. Raises RunError, ConfigError."""

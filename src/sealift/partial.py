@@ -172,6 +172,17 @@ class PartialFile:
         partial._noted = True
         return partial, done
 
+    @classmethod
+    def reopen(cls, directory_fd: int, name: str, size: int) -> PartialFile:
+        """Open a partial file of this run, for one more hand to write into it. Raises LocalStorageError, Integrity."""
+        try:
+            descriptor = os.open(name, os.O_RDWR | _OLD, dir_fd=directory_fd)
+        except FileNotFoundError as error:
+            raise Integrity(f"the partial file {name} has vanished; run again", code="PartialFileLost") from error
+        except OSError as error:
+            raise translated(error, _path(directory_fd)) from error
+        return cls(descriptor, directory_fd, name, size)
+
     def __enter__(self) -> Self:
         return self
 
@@ -254,6 +265,13 @@ class PartialFile:
             _unlink(self._directory_fd, self.name + NOTE)
         if sync:
             os.fsync(directory_fd)
+
+    def sync(self) -> None:
+        """Let its bytes reach the disk, finished or not. Raises LocalStorageError."""
+        try:
+            self._sync()
+        except OSError as error:
+            raise translated(error, _path(self._directory_fd)) from error
 
     def close(self) -> None:
         """Let go of the file and keep it on the disk."""
@@ -372,12 +390,25 @@ _renameat2 = _libc_function(
     arguments=[ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint],
 )
 
+_syncfs = _libc_function("syncfs", arguments=[ctypes.c_int])
+
 
 def _call(function: Callable[..., int], *arguments: int | bytes) -> None:
     while function(*arguments) != 0:
         number = ctypes.get_errno()
         if number != errno.EINTR:
             raise OSError(number, os.strerror(number))
+
+
+def sync_file_system(directory_fd: int) -> None:
+    """Let everything reach the disk that was written to this directory's file system. Raises LocalStorageError."""
+    try:
+        if _syncfs is None:
+            os.sync()
+        else:
+            _call(_syncfs, directory_fd)
+    except OSError as error:
+        raise translated(error, _path(directory_fd)) from error
 
 
 def allocate(descriptor: int, size: int) -> None:

@@ -12,15 +12,21 @@ from dataclasses import dataclass, replace
 import anyio
 from anyio.to_thread import run_sync
 
+from sealift.attempt import Spot
+from sealift.config import Durability
 from sealift.destination import Destination
 from sealift.errors import Integrity, ObjectError, Permanent
 from sealift.fetch import Job
 from sealift.localpath import LocalPath, ancestor_key, beside_directory, local_path
 from sealift.model import Ending, Outcome, RemoteObject
 from sealift.partial import Blocked, Kind, PartialFile, partial_name
+from sealift.planning import SMALLEST_PART
 from sealift.s3.store import ObjectStore
 from sealift.selection import Ownership, Source
 from sealift.tally import Tally
+
+SMALL = SMALLEST_PART
+"""Bytes of the objects that are put in place by whoever fetches them: those that are one GET at any part size."""
 
 MOST_MOVES = 1024
 """How many things may be found in the way of one object: the levels that a key of 1,024 bytes can have, and an end
@@ -147,9 +153,20 @@ def not_representable(remote: RemoteObject) -> Permanent:
 class TreeLanding:
     """The mirror's `Landing`: a tree below the destination. Each job's target is its `Place`."""
 
-    def __init__(self, destination: Destination, way: WayMaker) -> None:
+    def __init__(self, destination: Destination, way: WayMaker, durability: Durability) -> None:
         self._destination = destination
         self._way = way
+        self._sync = durability is not Durability.NONE
+
+    def name(self, job: Job) -> str:
+        """See `Landing.name`."""
+        return partial_name(job.remote)
+
+    def spot(self, job: Job) -> Spot | None:
+        """See `Landing.spot`."""
+        if job.remote.size > SMALL:
+            return None
+        return Spot(_place(job).path.segments, job.remote.last_modified_ns)
 
     def begin(self, job: Job) -> PartialFile:
         """See `Landing.begin`."""
@@ -161,6 +178,10 @@ class TreeLanding:
                 raise Integrity(f"the partial file of {remote.key!r} has vanished; run again", code="PartialFileLost")
             return resumed[0]
         return PartialFile.create(directory_fd, name, remote.size, preallocate=remote.size > job.part_size)
+
+    def reopen(self, job: Job) -> PartialFile:
+        """See `Landing.reopen`."""
+        return PartialFile.reopen(self._destination.partial_fd, partial_name(job.remote), job.remote.size)
 
     async def land(self, job: Job, partial: PartialFile) -> Outcome:
         """See `Landing.land`."""
@@ -176,22 +197,12 @@ class TreeLanding:
             else:
                 return self._way.outcome(job.remote, place.path, Ending.DOWNLOADED)
 
-    def land_small(self, job: Job, data: bytes | bytearray) -> Outcome | PartialFile:
-        """See `Landing.land_small`."""
-        place = _place(job)
-        partial = self.begin(job)
-        try:
-            partial.write(0, data)
-            self._commit(job, place, partial)
-        except Blocked:
-            return partial
-        except BaseException:
-            partial.discard()
-            raise
-        return self._way.outcome(job.remote, place.path, Ending.DOWNLOADED)
+    def placed(self, job: Job) -> Outcome:
+        """See `Landing.placed`."""
+        return self._way.outcome(job.remote, _place(job).path, Ending.DOWNLOADED)
 
     def _commit(self, job: Job, place: Place, partial: PartialFile) -> None:
-        self._destination.place(partial, place.path, job.remote.last_modified_ns, sync=True)
+        self._destination.place(partial, place.path, job.remote.last_modified_ns, sync=self._sync)
 
 
 def _place(job: Job) -> Place:

@@ -1,17 +1,17 @@
-"""What `sealift.s3.store` promises, held against every store there is: a fake, and the SDK on two servers."""
+"""What `sealift.s3.store` promises, held against every store: a fake, and the wire and the SDK on two servers."""
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 import pytest
 
-from sealift.config import ConnectionSettings
+from sealift.config import ConnectionSettings, TransportChoice
 from sealift.errors import Changed, Permanent, SourceError
 from sealift.model import ByteRange, Part
-from sealift.s3.sdk import SdkStore
 from sealift.s3.store import ObjectStore
+from sealift.s3.transport import Transport
 from tests.support.fakestore import FakeStore
 from tests.support.faultserver import FaultServer
 
@@ -41,11 +41,18 @@ class Backend:
     params=[
         "fake",
         "SDK and the fault server",
+        "wire and the fault server",
         pytest.param("SDK and the sandbox", marks=pytest.mark.sandbox),
+        pytest.param("wire and the sandbox", marks=pytest.mark.sandbox),
     ]
 )
 async def backend(request, monkeypatch):
     """Every store in turn. Another one is one more `if`."""
+    choice = TransportChoice.WIRE if request.param.startswith("wire") else TransportChoice.SDK
+
+    def opened(settings):
+        return Transport(replace(settings, transport=choice), connections=2, noted=pytest.fail)
+
     if request.param == "fake":
         fake = FakeStore()
         fake.bucket("bucket")
@@ -57,7 +64,7 @@ async def backend(request, monkeypatch):
             fake.delete("bucket", key)
 
         yield Backend(fake, "bucket", put, delete, odd_keys=True, ordered=True)
-    elif request.param == "SDK and the fault server":
+    elif request.param.endswith("the fault server"):
         async with FaultServer() as server:
             server.bucket("bucket")
 
@@ -67,14 +74,14 @@ async def backend(request, monkeypatch):
             async def delete(key):
                 del server.objects["bucket", key]
 
-            async with SdkStore(ConnectionSettings(endpoint_url=server.url), connections=2) as store:
+            async with opened(ConnectionSettings(endpoint_url=server.url)) as store:
                 yield Backend(store, "bucket", put, delete, odd_keys=True, ordered=True)
     else:
         sandbox = request.getfixturevalue("sandbox")
         for name, value in sandbox.environment().items():
             monkeypatch.setenv(name, value)
         bucket = f"contract-{time.time_ns()}"  # one of its own for each test
-        async with sandbox.client() as s3, SdkStore(ConnectionSettings(), connections=2) as store:
+        async with sandbox.client() as s3, opened(ConnectionSettings()) as store:
             await s3.create_bucket(Bucket=bucket)
 
             async def put(key, body):
@@ -86,6 +93,14 @@ async def backend(request, monkeypatch):
                 await s3.delete_object(Bucket=bucket, Key=key)
 
             yield Backend(store, bucket, put, delete, odd_keys=False, ordered=False)
+            left = [
+                remote.key
+                for page in await listed(Backend(store, bucket, put, delete, False, False))
+                for remote in page.objects
+            ]
+            for key in left:
+                await delete(key)
+            await s3.delete_bucket(Bucket=bucket)  # the server has room for some dozens
 
 
 async def listed(backend, prefix="", most=1000):

@@ -30,7 +30,8 @@ from sealift.errors import (
     Unreachable,
 )
 from sealift.model import ByteRange, Part, RemoteObject
-from sealift.s3.sdk import SdkStore, _listed, _translated, parse_moment, refuse_plain_http
+from sealift.s3.plainhttp import refuse_plain_http
+from sealift.s3.sdk import SdkStore, _listed, _translated, parse_moment
 from tests.support.faultserver import Answer, Call, FaultServer, ResetBeforeHead, Stall
 from tests.support.faultserver.content import InMemory, Resized
 from tests.support.faultserver.listing import url_encode

@@ -9,7 +9,7 @@ from typing import Any
 
 from sealift.cli.arguments import as_filter, did_you_mean
 from sealift.cli.options import BY_NAME, FILTERS, OPTIONS, Layer, Option
-from sealift.config import ConnectionSettings, SelectionSettings, Settings, TransferSettings
+from sealift.config import ConnectionSettings, SelectionSettings, Settings, StorageSettings, TransferSettings
 from sealift.errors import ConfigError
 from sealift.retry import RetrySettings
 from sealift.selection import Filter
@@ -102,6 +102,7 @@ def built(layer: Layer) -> tuple[Settings, Display]:
         "connection": {},
         "selection": {"filters": layer.filters},
         "transfer": {},
+        "storage": {},
         "retry": {},
         "display": {},
     }
@@ -114,6 +115,7 @@ def built(layer: Layer) -> tuple[Settings, Display]:
         connection=ConnectionSettings(**sections["connection"]),
         selection=SelectionSettings(**sections["selection"]),
         transfer=TransferSettings(**sections["transfer"]),
+        storage=StorageSettings(**sections["storage"]),
         retry=RetrySettings(**sections["retry"]),
     )
     return settings, Display(**sections["display"])

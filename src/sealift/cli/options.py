@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sealift.config import or_auto, parse_count, parse_rate, parse_size
+from sealift.config import Durability, TransportChoice, one_of, or_auto, parse_count, parse_rate, parse_size
 from sealift.errors import ConfigError
 from sealift.selection import Filter
 
@@ -106,6 +106,8 @@ SIZE_OR_AUTO = Kind(
     metavar="SIZE|auto", read=or_auto(parse_size), toml=(int, str), expects='a size, as in "16MiB", or "auto"'
 )
 RATE = Kind(metavar="RATE", read=parse_rate, toml=(int, str), expects='a rate, as in "50MB/s"')
+TRANSPORT = Kind(metavar="auto|wire|sdk", read=one_of(TransportChoice), toml=(str,), expects='"auto", "wire" or "sdk"')
+DURABILITY = Kind(metavar="none|batch|file", read=one_of(Durability), toml=(str,), expects='"none", "batch" or "file"')
 GLOBS = Kind(metavar="GLOB", read=_glob, toml=(list,), expects='a list of patterns, as in ["*.tmp"]')
 
 
@@ -216,6 +218,15 @@ OPTIONS: tuple[Option, ...] = (
         default="false",
     ),
     _setting(
+        "connection",
+        "transport",
+        "transport",
+        TRANSPORT,
+        _AWS,
+        "who carries the requests: wire is the fast way, sdk the AWS SDK; auto leaves to the SDK what wire does not do",
+        default="auto",
+    ),
+    _setting(
         "selection",
         "filters",
         "include",
@@ -262,6 +273,15 @@ OPTIONS: tuple[Option, ...] = (
         _HOW,
         "most bytes a second, as in 50MB/s",
         default="no limit",
+    ),
+    _setting(
+        "storage",
+        "durability",
+        "durability",
+        DURABILITY,
+        _HOW,
+        "what is synced to disk before a file gets its name: nothing, many small files at once, or each file by itself",
+        default="batch",
     ),
     _setting(
         "retry",

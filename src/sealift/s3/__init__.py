@@ -17,9 +17,13 @@ async def connected(settings: Settings, tally: Tally) -> AsyncIterator[ObjectSto
     Raises ConfigError, CredentialsError.
     """
     from sealift.s3.persistent import PersistentStore
-    from sealift.s3.sdk import SdkStore
+    from sealift.s3.transport import Transport
 
-    async with SdkStore(settings.connection, connections=settings.transfer.workers + LISTINGS) as store:
+    def noted(text: str) -> None:
+        tally.observer.noted("info", text)
+
+    connections = settings.transfer.workers + LISTINGS
+    async with Transport(settings.connection, connections=connections, noted=noted) as store:
         yield PersistentStore(store, settings.retry, told=tally.retry)
 
 

@@ -6,8 +6,9 @@ Parts are not tried again here: they go back in line (`sealift.line`), where the
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 from typing import Protocol, TypeVar
 
 import anyio
@@ -42,6 +43,8 @@ class PersistentStore:
         self._settings = settings
         self._told = told
         self._reached = False
+        self._renewing = anyio.Lock()
+        self._renewals = 0
 
     async def list_page(self, bucket: str, prefix: str, token: str | None = None, *, most: int = 1000) -> Page:
         """See `ObjectStore.list_page`."""
@@ -51,26 +54,30 @@ class PersistentStore:
         """See `ObjectStore.head`."""
         return await self._persist(lambda: self._store.head(bucket, key, version_id))
 
-    @asynccontextmanager
-    async def open(self, remote: RemoteObject, part: Part) -> AsyncIterator[Body]:
+    def open(self, remote: RemoteObject, part: Part) -> AbstractAsyncContextManager[Body]:
         """See `ObjectStore.open`: one attempt, and one more where the credentials had only to be renewed."""
-        async with AsyncExitStack() as stack:
-            try:
-                body = await stack.enter_async_context(self._store.open(remote, part))
-            except CredentialsError as error:
-                await self._renew_after(error)
-                body = await stack.enter_async_context(self._store.open(remote, part))
-            yield body
+        return _Opening(self, remote, part)
+
+    async def enter(self, remote: RemoteObject, part: Part) -> tuple[AbstractAsyncContextManager[Body], Body]:
+        """Open a part, and return what has to be exited as well as the body."""
+        opening, seen = self._store.open(remote, part), self._renewals
+        try:
+            return opening, await opening.__aenter__()
+        except CredentialsError as error:
+            await self._renew_after(error, seen)
+        opening = self._store.open(remote, part)
+        return opening, await opening.__aenter__()
 
     async def _persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
         attempts, renewed = Attempts(), False
         while True:
+            seen = self._renewals
             try:
                 answer = await attempt()
             except CredentialsError as error:
                 if renewed:
                     raise
-                await self._renew_after(error)
+                await self._renew_after(error, seen)
                 renewed = True
             except ObjectError as error:
                 self._reached = self._reached or not isinstance(error, Unreachable)
@@ -86,6 +93,34 @@ class PersistentStore:
                 self._reached = True
                 return answer
 
-    async def _renew_after(self, error: CredentialsError) -> None:
-        if error.code not in RENEWABLE or not await self._store.renew():
+    async def _renew_after(self, error: CredentialsError, seen: int) -> None:
+        """Renew the credentials, unless somebody has since the attempt that ended in `error`, or raise that."""
+        if error.code not in RENEWABLE:
             raise error
+        async with self._renewing:
+            if self._renewals == seen:
+                if not await self._store.renew():
+                    raise error
+                self._renewals += 1
+
+
+class _Opening:
+    """A plain context manager class: it is on the way of every GET."""
+
+    __slots__ = ("_inner", "_part", "_remote", "_store")
+
+    def __init__(self, store: PersistentStore, remote: RemoteObject, part: Part) -> None:
+        self._store = store
+        self._remote = remote
+        self._part = part
+        self._inner: AbstractAsyncContextManager[Body] | None = None
+
+    async def __aenter__(self) -> Body:
+        self._inner, body = await self._store.enter(self._remote, self._part)
+        return body
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._inner is not None:
+            await self._inner.__aexit__(kind, error, trace)

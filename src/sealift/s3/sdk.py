@@ -6,7 +6,6 @@ ranged GET carries.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import ssl
@@ -15,9 +14,10 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cache
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import unquote_to_bytes
 
 import anyio
 
@@ -34,7 +34,9 @@ from sealift.errors import (
     Unreachable,
 )
 from sealift.model import Part, RemoteObject
+from sealift.s3.plainhttp import refuse_plain_http
 from sealift.s3.response import check_head
+from sealift.s3.signing import Credentials
 from sealift.s3.store import Page
 from sealift.s3.translate import Refusal, translate
 
@@ -43,6 +45,9 @@ READ_SIZE = 256 * 1024
 
 _OPERATIONS = frozenset({"ListObjectsV2", "HeadObject", "GetObject", "HeadBucket"})
 """What Sealift asks of S3 (HeadBucket: the SDK, to follow a redirect). Anything else is about credentials."""
+
+_DEFAULT_REGION = "us-east-1"
+"""What the SDK signs for where no Region is set and an endpoint of one's own is."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -80,8 +85,9 @@ class SdkBody:
 class _Client:
     """One SDK client, closed by the last one to leave it."""
 
-    def __init__(self, client: Any, stack: AsyncExitStack, identity: object) -> None:
+    def __init__(self, client: Any, stack: AsyncExitStack, credentials: Any, identity: object) -> None:
         self.client = client
+        self.credentials = credentials
         self.identity = identity
         self._stack = stack
         self._users = 1  # the store's own hold
@@ -108,6 +114,8 @@ class SdkStore:
         self._connections = connections
         self._current: _Client | None = None
         self._renewing = anyio.Lock()
+        self.ca_bundle: Path | None = None
+        """The certificates that are trusted; None for the SDK's own."""
 
     async def __aenter__(self) -> Self:
         self._current = await self._open_client()
@@ -138,6 +146,26 @@ class SdkStore:
             if stale is not None:
                 await stale.leave()
             return True
+
+    async def credentials(self) -> Credentials | None:
+        """Return credentials that hold for minutes to come, refreshed by the SDK where that is due; None signs nothing.
+
+        Raises CredentialsError.
+        """
+        current = self._entered()
+        if current.credentials is None:
+            return None
+        with _translated("list", "", ""):
+            frozen = await current.credentials.get_frozen_credentials()
+        return Credentials(frozen.access_key, frozen.secret_key, frozen.token)
+
+    async def presigned(self, bucket: str, key: str) -> tuple[str, str]:
+        """Return a presigned GET, and the client's Region: the SDK's word on where `bucket` is. Raises ConfigError."""
+        async with self._client() as client:
+            with _translated("list", "", ""):
+                url: str = await client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key})
+            region: str = client.meta.region_name or _DEFAULT_REGION
+        return url, _DEFAULT_REGION if region == "aws-global" else region
 
     async def list_page(self, bucket: str, prefix: str, token: str | None = None, *, most: int = 1000) -> Page:
         """See `ObjectStore.list_page`."""
@@ -231,15 +259,18 @@ class SdkStore:
 
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[Any]:
-        current = self._current
-        if current is None:
-            msg = "the store is not open"
-            raise RuntimeError(msg)
+        current = self._entered()
         client = current.enter()
         try:
             yield client
         finally:
             await current.leave()
+
+    def _entered(self) -> _Client:
+        if self._current is None:
+            msg = "the store is not open"
+            raise RuntimeError(msg)
+        return self._current
 
     async def _open_client(self) -> _Client:
         import aioboto3
@@ -272,6 +303,7 @@ class SdkStore:
                 bundle = settings.ca_bundle or core.get_config_variable("ca_bundle")
                 if bundle:
                     check_ca_bundle(bundle)
+                    self.ca_bundle = Path(bundle)
                 client = await stack.enter_async_context(
                     session.client(
                         "s3",
@@ -282,8 +314,8 @@ class SdkStore:
                     )
                 )
                 refuse_plain_http(client.meta.endpoint_url, allowed=settings.allow_http)
-                identity = await _identity(session) if settings.sign else None
-            return _Client(client, stack.pop_all(), identity)
+                credentials, identity = await _credentials(session) if settings.sign else (None, None)
+            return _Client(client, stack.pop_all(), credentials, identity)
         raise AssertionError  # the stack never swallows an exception
 
 
@@ -295,8 +327,8 @@ def _models(data_path: str | None) -> Any:
     return create_loader(data_path)
 
 
-async def _identity(session: Any) -> object:
-    """Return what tells one set of credentials from a fresher one."""
+async def _credentials(session: Any) -> tuple[Any, object]:
+    """Return the SDK's credentials, and what tells them from fresher ones."""
     credentials = await session.get_credentials()
     if credentials is None:
         raise CredentialsError(
@@ -305,26 +337,7 @@ async def _identity(session: Any) -> object:
             code="NoCredentials",
         )
     frozen = await credentials.get_frozen_credentials()
-    return (frozen.access_key, frozen.token)
-
-
-def refuse_plain_http(endpoint_url: str, *, allowed: bool) -> None:
-    """Raise ConfigError for an endpoint that would send requests, and get bodies, in the clear over a network."""
-    parts = urlsplit(endpoint_url)
-    if parts.scheme == "https" or allowed:
-        return
-    host = parts.hostname or ""
-    if host == "localhost" or host.endswith(".localhost"):  # RFC 6761: always the loopback interface
-        return
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        raise ConfigError(
-            f"{parts.scheme}://{parts.netloc.rpartition('@')[2]} is not encrypted on the way: "
-            "use an https:// endpoint, or --allow-http if you mean it"
-        )
+    return credentials, (frozen.access_key, frozen.token)
 
 
 def check_ca_bundle(path: str | os.PathLike[str]) -> None:

@@ -24,8 +24,10 @@ class Page:
 class Body(Protocol):
     """The bytes of one part, on their way. Its head was checked: it is the right range of the right version."""
 
-    async def read(self) -> bytes:
-        """Return the next bytes as they come, at most a few hundred KiB; `b""` once all have come.
+    async def read(self) -> bytes | memoryview:
+        """Return the next bytes as they come, at most a few hundred KiB; none once all have come.
+
+        They are valid until the next call only, and as long as the body is open.
 
         Raises Transient where the connection is lost, stalls or ends early.
         """

@@ -1,0 +1,62 @@
+"""What passes between those who decide (`sealift.fetch`) and those who carry out (`sealift.lanes`).
+
+Values only, which may go to another process: an attempt is handed out, its progress is told, and it ends once.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from sealift.errors import SealiftError
+from sealift.model import Part, RemoteObject
+
+
+class Spot(NamedTuple):
+    """A final name, as names from the destination downwards."""
+
+    segments: tuple[bytes, ...]
+    mtime_ns: int
+
+
+class Attempt(NamedTuple):
+    """One GET of what is left of a part, and where its bytes go."""
+
+    number: int
+    remote: RemoteObject
+    part: Part
+    name: str
+    """The partial file; it is there already unless there is a `spot`."""
+    spot: Spot | None
+    """Where the object is put as soon as it is there: a whole object of one GET, of which nothing was written yet."""
+
+
+class Ended(NamedTuple):
+    """How an attempt ended."""
+
+    number: int
+    reached: int
+    """The offset in the object up to which everything from the attempt's start was written."""
+    placed: bool
+    """The object is complete and has its final name."""
+    error: SealiftError | None
+    """What ended it early; None also for one that was called off."""
+
+
+class Decider(Protocol):
+    """Who hands out attempts and hears what becomes of them."""
+
+    async def take(self) -> Attempt | None:
+        """Return the next attempt, when there is one; None when there will be none any more. Raises RunError."""
+        ...
+
+    def received(self, size: int) -> None:
+        """Hear that so many body bytes came."""
+        ...
+
+    def reached(self, number: int, offset: int) -> None:
+        """Hear that an attempt has written everything up to `offset`."""
+        ...
+
+    def ended(self, end: Ended) -> None:
+        """Hear how an attempt ended. Raises RunError."""
+        ...

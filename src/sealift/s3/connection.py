@@ -1,0 +1,292 @@
+"""One HTTP/1.1 connection: bytes come into a buffer of our own, and are handed out where they lie.
+
+    buffer   ░░░░░░▓▓▓▓▓▓▓▓▓▓▓▓······      ░ handed out, ▓ arrived, · free
+                   ^start      ^stop
+
+What `read` hands out is valid until the next call. When all that arrived was handed out, the buffer is begun anew;
+when it is full, the socket is not read until somebody has made room: the peer waits, and memory does not grow.
+
+A connection is good for another request only when the last response was read to its end, nothing came after it, and
+the head did not say otherwise. Everything else closes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Any, cast
+
+from sealift.s3.heads import LARGEST_HEAD, ChunkedBody, Head, MalformedResponseError, parse_head
+
+BUFFER = 256 * 1024
+"""Bytes. uvloop reads at most this much at once (its UV_STREAM_RECV_BUF_SIZE); a write of it takes about 40 µs."""
+
+_EMPTY = memoryview(b"")
+_VERSION = b"HTTP/1."
+
+
+class LostError(Exception):
+    """The connection ended before the response did. `unheard`: nothing of the response had come."""
+
+    def __init__(self, message: str, *, unheard: bool) -> None:
+        super().__init__(message)
+        self.unheard = unheard
+
+
+class SilentError(Exception):
+    """The peer sent nothing for too long."""
+
+
+class Connection(asyncio.BufferedProtocol):
+    """A connection that is open, or was. One exchange at a time: `exchange`, then `read` until nothing comes."""
+
+    __slots__ = (
+        "_buffer",
+        "_chunked",
+        "_error",
+        "_head",
+        "_left",
+        "_loop",
+        "_over",
+        "_paused",
+        "_pieces",
+        "_start",
+        "_stop",
+        "_transport",
+        "_unheard",
+        "_view",
+        "_waiter",
+        "exchanges",
+        "heard",
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._buffer = bytearray(BUFFER)
+        self._view = memoryview(self._buffer)
+        self._start = self._stop = 0
+        self._transport: asyncio.Transport | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._error: Exception | None = None
+        self._over = True  # no response is awaited
+        self._paused = False
+        self._unheard = True
+        self._head: Head | None = None
+        self._left: int | None = 0
+        self._chunked: ChunkedBody | None = None
+        self._pieces: list[memoryview] = []
+        self.exchanges = 0
+        """Requests that were sent on it."""
+        self.heard = 0.0
+        """When the peer was last heard, or a request was sent, in the seconds of the loop's clock."""
+
+    # ── What the event loop calls ───────────────────────────────────────────────────────────────────
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 (asyncio's signature)
+        """See asyncio: the free end of the buffer, which `buffer_updated` keeps from being nothing."""
+        return self._view[self._stop :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """See asyncio."""
+        self._stop += nbytes
+        self.heard = self._loop.time()
+        if self._over:  # nobody asked for anything
+            self.close()
+            return
+        self._unheard = False
+        if self._stop == BUFFER:
+            self._paused = True
+            self._transport.pause_reading()  # type: ignore[union-attr]
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def eof_received(self) -> None:
+        """See asyncio: the transport then closes, which tells `connection_lost`."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio."""
+        self._transport = None
+        if self._error is None:
+            self._error = LostError(str(exc) if exc else "the peer closed it", unheard=self._unheard)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # ── What the store calls ────────────────────────────────────────────────────────────────────────
+
+    async def exchange(self, request: bytes, method: str = "GET") -> Head:
+        """Send a request and return the head of its response, which may be an error's.
+
+        Raises LostError, SilentError, MalformedResponseError; then, and when cancelled, the connection is closed.
+        """
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            raise LostError("the peer closed it", unheard=True)
+        self._begin_anew()
+        self._over, self._unheard = False, True
+        self._left, self._chunked = 0, None
+        self.exchanges += 1
+        self.heard = self._loop.time()
+        try:
+            transport.write(request)
+            while True:
+                head = self._arrived_head(method)
+                if head is None:
+                    await self._arrival()
+                elif head.status >= 200:
+                    break
+        except BaseException:
+            self.close()
+            raise
+        self._head = head
+        if head.chunked:
+            self._left, self._chunked = None, ChunkedBody()
+        else:
+            self._left = head.content_length
+        if self._left == 0:
+            self._over = True
+        return head
+
+    async def read(self) -> memoryview:
+        """Return the body's next bytes, or none at its end. They are valid until the next call.
+
+        Raises LostError, SilentError, MalformedResponseError; then, and when cancelled, the connection is closed.
+        """
+        if self._start == self._stop:
+            self._begin_anew()
+        if self._over and not self._pieces:
+            return _EMPTY
+        try:
+            if self._chunked is not None:
+                return await self._read_chunk(self._chunked)
+            while self._start == self._stop:
+                if self._left is None and isinstance(self._error, LostError):  # the end of the body is that of all
+                    self._over = True
+                    return _EMPTY
+                await self._arrival()
+        except BaseException:
+            self.close()
+            raise
+        stop = self._stop if self._left is None else min(self._stop, self._start + self._left)
+        piece = self._view[self._start : stop]
+        self._start = stop
+        if self._left is not None:
+            self._left -= len(piece)
+            self._over = self._left == 0
+        return piece
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another request may be sent on it."""
+        return (
+            self._over
+            and self._start == self._stop
+            and self._error is None
+            and self._head is not None
+            and self._head.keep_alive
+            and self._transport is not None
+            and not self._transport.is_closing()
+            and not self._pieces
+        )
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is known to be of no use any more."""
+        return self._transport is None or self._transport.is_closing()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether somebody waits for the peer, rather than the peer for us."""
+        return self._waiter is not None
+
+    @property
+    def tls(self) -> Any:
+        """The `ssl.SSLObject`, or None in the clear."""
+        return None if self._transport is None else self._transport.get_extra_info("ssl_object")
+
+    def close(self, error: Exception | None = None) -> None:
+        """Close it at once. Whoever waits for bytes gets `error`."""
+        if self._error is None and error is not None:
+            self._error = error
+        if self._transport is not None:
+            self._transport.abort()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _arrived_head(self, method: str) -> Head | None:
+        """Return the head once it is all there, and go past it."""
+        end = self._buffer.find(b"\r\n\r\n", self._start, self._stop)
+        if end < 0:
+            there = self._stop - self._start
+            if there > LARGEST_HEAD:
+                raise MalformedResponseError(f"the response's head is larger than {LARGEST_HEAD:,} bytes")
+            begin = self._buffer[self._start : self._start + min(there, len(_VERSION))]
+            if not _VERSION.startswith(begin):
+                raise MalformedResponseError("the response is not HTTP/1")
+            return None
+        if end + 4 - self._start > LARGEST_HEAD:
+            raise MalformedResponseError(f"the response's head is larger than {LARGEST_HEAD:,} bytes")
+        head = parse_head(bytes(self._view[self._start : end + 4]), method=method)
+        self._start = end + 4
+        return head
+
+    async def _read_chunk(self, chunked: ChunkedBody) -> memoryview:
+        while not self._pieces:
+            if self._over:
+                return _EMPTY
+            while self._start == self._stop:
+                self._begin_anew()
+                await self._arrival()
+            self._pieces, consumed = chunked.feed(self._view[self._start : self._stop])
+            self._start += consumed
+            self._over = chunked.finished
+        return self._pieces.pop(0)
+
+    def _begin_anew(self) -> None:
+        """Use the whole buffer again: nothing in it is wanted any more."""
+        self._start = self._stop = 0
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+
+    async def _arrival(self) -> None:
+        """Wait until something has happened."""
+        self._raise_error()
+        if self._transport is None:
+            raise LostError("the peer closed it", unheard=self._unheard)
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+        if self._start == self._stop:
+            self._raise_error()
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+
+class ResumingContext(ssl.SSLContext):
+    """A TLS client's context that offers each new connection the last session of its host (RFC 8446, 2.2).
+
+    The event loops call `wrap_bio`, which takes a session, and have no parameter for one themselves.
+    """
+
+    sessions: dict[str, ssl.SSLSession]
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        """See `ssl.SSLContext.wrap_bio`."""
+        if session is None and isinstance(server_hostname, str):
+            session = self.sessions.get(server_hostname)
+        return super().wrap_bio(incoming, outgoing, server_side, server_hostname, session)

@@ -1,0 +1,204 @@
+"""The file work of those who carry out attempts: bytes go to their offset, small objects get their final name.
+
+A small object's file is made when its first byte is there, under its partial file's name, and is renamed when its
+last byte is. With durability `batch` it is renamed only when a barrier has passed: one sync for all files of a batch,
+then all their names. A power loss so finds, under any final name, either a complete file or the old one.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import anyio
+from anyio.to_thread import run_sync
+
+from sealift.attempt import Attempt, Ended, Spot
+from sealift.config import Durability
+from sealift.destination import Destination
+from sealift.diskpace import DiskPace
+from sealift.errors import SealiftError
+from sealift.localpath import LocalPath
+from sealift.partial import PartialFile, sync_file_system
+
+T = TypeVar("T")
+
+MOST_FILES = 1000
+"""Files of a batch: at 20,000 a second one sync every 50 ms, of which each takes 1 to 10 ms on an idle disk."""
+
+MOST_BYTES = 64 * 1024 * 1024
+"""Bytes of a batch: what a disk of 200 MB/s syncs in a third of a second."""
+
+LONGEST_WAIT = 0.5
+"""Seconds that a complete file waits for the others of its batch: what a slow link's file waits at the most."""
+
+FEW = 8
+"""Files that are synced one by one: a sync of the whole file system also waits for what others wrote there."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Complete files that wait for their names."""
+
+    files: list[tuple[Attempt, Spot, PartialFile]] = field(default_factory=list)
+    bytes: int = 0
+
+
+class Filling:
+    """The file that an attempt fills. One task's own."""
+
+    __slots__ = ("_attempt", "_partial", "_writer", "reached")
+
+    def __init__(self, writer: Writer, attempt: Attempt, partial: PartialFile | None) -> None:
+        self._writer = writer
+        self._attempt = attempt
+        self._partial = partial
+        self.reached = attempt.part.range.start
+        """The offset up to which everything was written."""
+
+    async def write(self, data: bytes | memoryview) -> None:
+        """Put the next bytes where they belong. Raises LocalStorageError."""
+        await self._writer.perform(lambda: self._write(data))
+
+    async def place(self, spot: Spot) -> bool:
+        """Put the complete object where it belongs; whether it is there, rather than waiting for its batch's sync.
+
+        Raises Blocked, LocalStorageError.
+        """
+        return await self._writer.place(self._attempt, spot, self._finished)
+
+    def close(self) -> None:
+        """Let go of the file; it stays on the disk."""
+        if self._partial is not None:
+            self._partial.close()
+
+    def _write(self, data: bytes | memoryview) -> None:
+        self._opened().write(self.reached, data)
+        self.reached += len(data)
+
+    def _opened(self) -> PartialFile:
+        if self._partial is None:
+            self._partial = self._writer.create(self._attempt)
+        return self._partial
+
+    def _finished(self, mtime_ns: int, *, sync: bool) -> PartialFile:
+        partial = self._opened()
+        partial.finish(mtime_ns, sync=sync)
+        return partial
+
+
+class Writer:
+    """Writes for all lanes of a process; `name_batches` runs beside them, and `name_batch` once after them."""
+
+    def __init__(self, destination: Destination | None, partial_fd: int, durability: Durability) -> None:
+        """`partial_fd` is the open directory of the partial files; without a `destination` nothing is placed."""
+        self._destination = destination
+        self._partial_fd = partial_fd
+        self._durability = durability
+        self._pace = DiskPace()
+        self._batch = _Batch()
+        self._room = anyio.Event()
+        self._due = anyio.Event()
+        self._syncing = anyio.Lock()
+
+    def fill(self, attempt: Attempt) -> Filling:
+        """Open the file that an attempt goes on with, if it is not a new one. Raises SealiftError."""
+        partial = None
+        if attempt.spot is None:
+            partial = PartialFile.reopen(self._partial_fd, attempt.name, attempt.remote.size)
+        return Filling(self, attempt, partial)
+
+    def create(self, attempt: Attempt) -> PartialFile:
+        """Begin a small object's file. Raises LocalStorageError."""
+        return PartialFile.create(self._partial_fd, attempt.name, attempt.remote.size, preallocate=False)
+
+    async def perform(self, work: Callable[[], T]) -> T:
+        """Do some file work: here, as long as the disk keeps up, else in a thread."""
+        now = time.monotonic()
+        if not self._pace.inline(now):
+            return await run_sync(work)
+        waits = _waits()
+        result = work()
+        then = time.monotonic()
+        if then - now >= 0.001:  # else it cannot have been a stall
+            self._pace.took(then - now, then, waited=_waits() > waits)
+        return result
+
+    async def place(self, attempt: Attempt, spot: Spot, finished: Callable[..., PartialFile]) -> bool:
+        """See `Filling.place`."""
+        if self._durability is Durability.FILE:
+            await run_sync(lambda: self._give_name(finished(spot.mtime_ns, sync=True), spot, sync=True))
+            return True
+        if self._durability is Durability.NONE:
+            await self.perform(lambda: self._give_name(finished(spot.mtime_ns, sync=False), spot, sync=False))
+            return True
+        while len(self._batch.files) >= MOST_FILES:
+            await self._room.wait()
+        partial = await self.perform(lambda: finished(spot.mtime_ns, sync=False))
+        self._batch.files.append((attempt, spot, partial))
+        self._batch.bytes += attempt.remote.size
+        if len(self._batch.files) == 1 or self._full():
+            self._due.set()
+        return False
+
+    async def name_batches(self, ended: Callable[[Ended], None]) -> None:
+        """Sync and name batches as they fill up, until cancelled; `ended` hears of each of their attempts."""
+        while True:
+            await self._due.wait()
+            with anyio.move_on_after(LONGEST_WAIT):
+                while not self._full():
+                    self._due = anyio.Event()
+                    await self._due.wait()
+            self._due = anyio.Event()
+            await self.name_batch(ended)
+
+    async def name_batch(self, ended: Callable[[Ended], None]) -> None:
+        """Sync and name what waits for it. Cannot be cancelled: what is complete is kept, also by a run that ends."""
+        with anyio.CancelScope(shield=True):
+            async with self._syncing:
+                batch, self._batch = self._batch, _Batch()
+                room, self._room = self._room, anyio.Event()
+                room.set()
+                if batch.files:
+                    for end in await run_sync(self._sync, batch):
+                        ended(end)
+
+    def _full(self) -> bool:
+        return len(self._batch.files) >= MOST_FILES or self._batch.bytes >= MOST_BYTES
+
+    def _sync(self, batch: _Batch) -> list[Ended]:
+        """Let everything of a batch reach the disk, then give it its names."""
+        error: SealiftError | None = None
+        try:
+            if len(batch.files) <= FEW:
+                for _, _, partial in batch.files:
+                    partial.sync()
+            else:
+                sync_file_system(self._partial_fd)
+        except SealiftError as failure:
+            error = failure
+        ends = []
+        for attempt, spot, partial in batch.files:
+            failed = error
+            if failed is None:
+                try:
+                    self._give_name(partial, spot, sync=False)
+                except SealiftError as failure:
+                    failed = failure
+            ends.append(Ended(attempt.number, attempt.part.range.stop, failed is None, failed))
+        return ends
+
+    def _give_name(self, partial: PartialFile, spot: Spot, *, sync: bool) -> None:
+        if self._destination is None:
+            msg = "there is no destination to place objects in"
+            raise TypeError(msg)
+        path = LocalPath(spot.segments, escaped=False, directory=False)
+        self._destination.place(partial, path, spot.mtime_ns, sync=sync)
+
+
+def _waits() -> int:
+    """Return how often this thread has had to wait for something, which losing its turn does not count as."""
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
