@@ -16,13 +16,12 @@ import asyncio
 import ssl
 from typing import Any, cast
 
-from sealift.s3.heads import LARGEST_HEAD, ChunkedBody, Head, MalformedResponseError, parse_head
+from sealift.s3.heads import ChunkedBody, Head, parse_head
 
 BUFFER = 256 * 1024
 """Bytes. uvloop reads at most this much at once (its UV_STREAM_RECV_BUF_SIZE); a write of it takes about 40 µs."""
 
 _EMPTY = memoryview(b"")
-_VERSION = b"HTTP/1."
 
 
 class LostError(Exception):
@@ -133,15 +132,15 @@ class Connection(asyncio.BufferedProtocol):
         try:
             transport.write(request)
             while True:
-                head = self._arrived_head(method)
-                if head is None:
-                    await self._arrival()
-                elif head.status >= 200:
+                head = parse_head(self._view[self._start : self._stop], method=method)
+                if head is not None:
                     break
+                await self._arrival()
         except BaseException:
             self.close()
             raise
         self._head = head
+        self._start += head.length
         if head.chunked:
             self._left, self._chunked = None, ChunkedBody()
         else:
@@ -215,23 +214,6 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-
-    def _arrived_head(self, method: str) -> Head | None:
-        """Return the head once it is all there, and go past it."""
-        end = self._buffer.find(b"\r\n\r\n", self._start, self._stop)
-        if end < 0:
-            there = self._stop - self._start
-            if there > LARGEST_HEAD:
-                raise MalformedResponseError(f"the response's head is larger than {LARGEST_HEAD:,} bytes")
-            begin = self._buffer[self._start : self._start + min(there, len(_VERSION))]
-            if not _VERSION.startswith(begin):
-                raise MalformedResponseError("the response is not HTTP/1")
-            return None
-        if end + 4 - self._start > LARGEST_HEAD:
-            raise MalformedResponseError(f"the response's head is larger than {LARGEST_HEAD:,} bytes")
-        head = parse_head(bytes(self._view[self._start : end + 4]), method=method)
-        self._start = end + 4
-        return head
 
     async def _read_chunk(self, chunked: ChunkedBody) -> memoryview:
         while not self._pieces:

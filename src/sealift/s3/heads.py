@@ -1,180 +1,259 @@
-"""HTTP/1.1 response heads and chunked bodies (RFC 9112), strictly: what is not well-formed is refused. Pure.
+"""HTTP/1.1 as far as a client of S3 needs it: response heads, and bodies in chunks (RFC 9112). Pure.
 
-llhttp (through httptools) decides what is well-formed; on top of that, everything that two readers might understand
-differently is refused: it is how one response is smuggled into another.
+Total over arbitrary bytes: what is no response is a MalformedResponseError, never another exception, and never a
+guess. Where the RFC lets a client be lenient (bare line feeds, folded lines, a space before the colon, a length
+beside a coding), this one refuses: leniency is what request smuggling is made of, and no S3 needs it.
+
+httptools would be slower: it calls back for each header and leaves decoding, checking and collecting to do. A server
+repeats itself, so here a head is first compared with the shape of the last one, which is a match of one pattern; only
+another shape is read line by line. The tests hold both ways against httptools, and against each other.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import httptools
-
 LARGEST_HEAD = 64 * 1024
-"""Bytes. S3's heads are below 4 KiB (2 KiB of user metadata at the most); servers commonly stop at 8 to 64 KiB."""
+"""Bytes of a response's head, those of interim responses before it included. S3's have 500 to 4,000: user metadata
+are 2 KB at most (S3 User Guide, "Working with object metadata")."""
 
-LARGEST_SIZE_LINE = 1024
-"""Bytes of a chunk's size line, or of a trailer's, with extensions: S3 sends some 90 (a chunk's signature)."""
+LARGEST_LINE = 4096
+"""Bytes of a chunk's size line; S3-compatible servers write a size and at most a signature."""
 
-MOST_TRAILERS = 64
-"""Lines of trailers: S3 sends at most a checksum and its signature."""
+_FIRST_LOOK = 4096  # holds nearly all heads; a look at a receive buffer copies that much and not the buffer
 
-_LENGTH = re.compile(r"[0-9]{1,18}")
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?")
-_TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00-\x08\x0a-\x1f\x7f]*")
+_STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([1-9][0-9]{2})(?: .*)?")
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")
+_TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00-\x08\x0a-\x1f\x7f]*\r\n")
+_BROKEN_LINE = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")
+
+# What may stand in a head, line ends aside (RFC 9110, "field-content"): all but control characters.
+_TEXT = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
+_BEGINNING = b"HTTP/1."
 
 
 class MalformedResponseError(ValueError):
-    """It is not HTTP/1.1, or not clearly so."""
+    """What the server sent is no HTTP/1.1 response, or one that two readers could understand differently."""
 
 
 @dataclass(slots=True)
 class Head:
-    """A response's head."""
+    """A response's head. `headers` have lower-case names; repeated ones are joined with a comma and a space.
+
+    `content_length` is the number of bytes of the body as it comes over the connection: 0 where there can be none
+    (HEAD, 204, 304), None where the body is chunked or ends with the connection. `length` is what the head itself
+    takes, interim (1xx) responses before it included.
+    """
 
     status: int
     headers: dict[str, str]
-    """Lower-case names; the values of repeated ones joined with ", "."""
     keep_alive: bool
     content_length: int | None
-    """Bytes of the body; None when only its end will tell: that of the chunks, or that of the connection."""
     chunked: bool
+    length: int
 
 
-class _Lines:
-    """What llhttp calls."""
+def parse_head(data: bytes | bytearray | memoryview, *, method: str) -> Head | None:
+    """Return the head that `data` begins with, the answer to a `method`; None where more bytes are needed.
 
-    __slots__ = ("headers", "over", "repeated")
-
-    def __init__(self) -> None:
-        self.headers: dict[str, str] = {}
-        self.over = False
-        self.repeated: list[str] = []
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        key, text = name.decode("latin-1").lower(), value.decode("latin-1").strip(" \t")
-        if key in self.headers:
-            self.repeated.append(key)
-            text = f"{self.headers[key]}, {text}"
-        self.headers[key] = text
-
-    def on_headers_complete(self) -> None:
-        self.over = True
-
-
-def parse_head(data: bytes, *, method: str) -> Head:
-    """Read the head of a response to a `method` request: `data` is it, from its first byte to the empty line.
-
-    Raises MalformedResponseError.
+    Interim responses (1xx) are skipped. Raises MalformedResponseError.
     """
-    lines = _Lines()
-    parser = httptools.HttpResponseParser(lines)
-    try:
-        parser.feed_data(data)
-    except httptools.HttpParserUpgrade:
-        raise MalformedResponseError("the server wants to speak another protocol") from None
-    except httptools.HttpParserError as error:
-        raise MalformedResponseError(f"the response's head is not HTTP ({error})") from None
-    # llhttp takes a lone line feed for a line's end in places, and other versions.
-    if not lines.over or data.count(b"\n") != data.count(b"\r\n") or b"\0" in data or data[:7] != b"HTTP/1.":
-        raise MalformedResponseError("the response's head is not HTTP/1.1")
-    headers = lines.headers
-    status = parser.get_status_code()
-    chunked = _chunked(headers)
-    if {"content-length", "transfer-encoding"} & set(lines.repeated) or (chunked and "content-length" in headers):
-        raise MalformedResponseError("the response tells its length twice")
-    length = _length(headers)
-    if method == "HEAD" or status < 200 or status in {204, 304}:
-        return Head(status, headers, parser.should_keep_alive(), 0, chunked=False)
-    if chunked:
-        length = None
-    keep_alive = parser.should_keep_alive() and (chunked or length is not None)
-    return Head(status, headers, keep_alive, length, chunked)
+    view = bytes(data[:_FIRST_LOOK])
+    end = view.find(b"\r\n\r\n")
+    if end < 0:
+        view = bytes(data[:LARGEST_HEAD])
+        end = view.find(b"\r\n\r\n")
+    start = 0
+    while end >= 0:
+        status, minor, headers = _parse(view[start:end])
+        if status >= 200:
+            return _framed(status, minor, headers, method, end + 4)
+        if status == 101:
+            raise MalformedResponseError("the server switches to a protocol that nobody asked for")
+        start = end + 4
+        view = bytes(data[:LARGEST_HEAD])
+        end = view.find(b"\r\n\r\n", start)
+    _check_beginning(view[start:])
+    if len(view) >= LARGEST_HEAD:
+        raise MalformedResponseError(f"the response's head has more than {LARGEST_HEAD} bytes")
+    return None
 
 
-def _chunked(headers: dict[str, str]) -> bool:
-    encoding = headers.get("transfer-encoding")
-    if encoding is None:
-        return False
-    if encoding.lower() != "chunked":
-        raise MalformedResponseError(f"the body is encoded as {encoding!r}, which nobody asked for")
-    return True
+def _check_beginning(data: bytes) -> None:
+    """Refuse what cannot become a head, rather than wait for more of it."""
+    if not _BEGINNING.startswith(data[: len(_BEGINNING)]):
+        raise MalformedResponseError("the response does not begin as HTTP/1 does")
+    if _BROKEN_LINE.search(data):
+        raise MalformedResponseError("a line of the response's head ends without a CR LF")
 
 
-def _length(headers: dict[str, str]) -> int | None:
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """A status line and header names in their order, as a server repeats them from one answer to the next."""
+
+    match: Callable[[str], re.Match[str] | None]
+    status: int
+    minor: int
+    names: tuple[str, ...]
+
+
+# What was checked with care once and is compared from then on. Where they are full, heads are read with care for ever.
+_names: dict[str, str] = {}  # as written: in lower case
+_shapes: dict[tuple[str, ...], _Shape] = {}
+_latest: list[_Shape] = []  # the one that the last head had, if any
+_MOST_NAMES = 1024  # S3 sends some 60 different ones, user metadata aside
+_MOST_SHAPES = 32  # GETs, listings and errors have one each for a bucket; learning one takes 300 µs
+
+
+def _parse(block: bytes) -> tuple[int, int, dict[str, str]]:
+    """Return status, minor version and headers of a head without its empty line."""
+    # Deleting what may be there is one pass in C; what is left must be the line ends and nothing else.
+    ends = block.translate(None, _TEXT)
+    text = block.decode("latin-1")
+    if _latest and "\t" not in text:
+        shape = _latest[0]
+        match = shape.match(text)
+        if match is not None and ends == b"\r\n" * len(shape.names):
+            return shape.status, shape.minor, dict(zip(shape.names, match.groups(), strict=False))
+    first, *lines = text.split("\r\n")
+    if ends != b"\r\n" * len(lines):
+        raise MalformedResponseError("there is a control character in the response's head")
+    status = _STATUS_LINE.fullmatch(first)
+    if status is None:
+        raise MalformedResponseError("the response's status line is not one of HTTP/1")
+    headers: dict[str, str] = {}
+    written: list[str] = [first]
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise MalformedResponseError("a line of the response's head has no colon")
+        written.append(name)
+        name, value = _names.get(name) or _learn_name(name), value.strip(" \t")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    if len(headers) == len(lines):  # no name came twice
+        known = _shapes.get(tuple(written)) or _learn_shape(tuple(written), int(status[2]), int(status[1]))
+        _latest[:] = [known] if known else []
+    return int(status[2]), int(status[1]), headers
+
+
+def _learn_name(name: str) -> str:
+    if _FIELD_NAME.fullmatch(name) is None:
+        raise MalformedResponseError("a header's name in the response is no token")
+    if len(_names) < _MOST_NAMES:
+        _names[name] = name.lower()
+    return name.lower()
+
+
+def _learn_shape(written: tuple[str, ...], status: int, minor: int) -> _Shape | None:
+    """Remember the shape of a head that was read with care, unless there are too many."""
+    if len(_shapes) >= _MOST_SHAPES:
+        return None
+    # No value begins or ends with a space here, nor is it empty, so that none has to be stripped.
+    lines = [re.escape(written[0]), *(f"{re.escape(name)}: (?! )(.*)(?<! )" for name in written[1:])]
+    shape = _Shape(re.compile("\r\n".join(lines)).fullmatch, status, minor, tuple(map(str.lower, written[1:])))
+    _shapes[written] = shape
+    return shape
+
+
+def _framed(status: int, minor: int, headers: dict[str, str], method: str, length: int) -> Head:
+    """Say where the body ends (RFC 9112, section 6.3) and whether the connection is good for another request."""
+    content_length, chunked = _content_length(headers), False
+    coding = headers.get("transfer-encoding")
+    if coding is not None:
+        if content_length is not None:
+            raise MalformedResponseError("the response has both a Content-Length and a Transfer-Encoding")
+        if coding.lower() != "chunked" or minor == 0:
+            raise MalformedResponseError("the response has a Transfer-Encoding other than HTTP/1.1's chunked")
+        chunked = True
+    if method == "HEAD" or status in {204, 304}:
+        content_length, chunked = 0, False
+    connection = headers.get("connection")
+    if connection is None:
+        keep_alive = minor == 1
+    else:
+        options = {option.strip(" \t") for option in connection.lower().split(",")}
+        keep_alive = "close" not in options and (minor == 1 or "keep-alive" in options)
+    if content_length is None and not chunked:
+        keep_alive = False
+    return Head(status, headers, keep_alive, content_length, chunked, length)
+
+
+def _content_length(headers: dict[str, str]) -> int | None:
     text = headers.get("content-length")
     if text is None:
         return None
-    if not _LENGTH.fullmatch(text):
-        raise MalformedResponseError(f"the response's length is {text!r}")
+    if "," in text:  # repeated; the same number each time is one number (RFC 9112, section 6.3)
+        numbers = {number.strip(" \t") for number in text.split(",")}
+        if len(numbers) > 1:
+            raise MalformedResponseError("the response has Content-Lengths that contradict each other")
+        headers["content-length"] = text = numbers.pop()
+    # 18 digits hold 200,000 times S3's largest object (50 TB).
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise MalformedResponseError("the response's Content-Length is no number of bytes")
     return int(text)
 
 
 class ChunkedBody:
-    """Takes a chunked body (RFC 9112, 7.1) apart, however its bytes are cut. Extensions and trailers are dropped."""
+    """Takes a chunked body apart as it comes (RFC 9112, section 7.1). Extensions and trailers are skipped."""
 
-    __slots__ = ("_line", "_state", "_to_come", "_trailers", "finished")
+    __slots__ = ("_left", "_line", "_reading", "_trailers", "finished")
 
     def __init__(self) -> None:
-        self._line = bytearray()
-        self._state = "size"
-        self._to_come = 0
-        self._trailers = 0
         self.finished = False
-        """The body is at its end, trailers included."""
+        self._reading = _SIZE
+        self._left = 0  # bytes of the current chunk
+        self._line = bytearray()  # a line that is not complete yet
+        self._trailers = 0
 
     def feed(self, data: memoryview) -> tuple[list[memoryview], int]:
-        """Take the next bytes; return the payload among them, and how many were taken: not those after the end.
+        """Take the next bytes. Return the pieces of the body in them, as views, and how many bytes were used.
 
-        Raises MalformedResponseError.
+        Fewer than all are used when the body ends before they do: `finished` is True, and what follows is not of
+        this response. Raises MalformedResponseError, after which the body is not to be fed any more.
         """
         pieces: list[memoryview] = []
-        at = 0
-        while at < len(data) and not self.finished:
-            if self._state == "payload":
-                piece = data[at : at + self._to_come]
+        position, size = 0, len(data)
+        while position < size and not self.finished:
+            if self._left:
+                piece = data[position : position + self._left]
                 pieces.append(piece)
-                at += len(piece)
-                self._to_come -= len(piece)
-                if not self._to_come:
-                    self._state = "end"
+                self._left -= len(piece)
+                position += len(piece)
             else:
-                at = self._take_line(data, at)
-        return pieces, at
+                position += self._take_line(data[position : position + LARGEST_LINE])
+        return pieces, position
 
-    def _take_line(self, data: memoryview, at: int) -> int:
-        """Go on to the end of a line, and see what it says if that has come."""
-        line, room = self._line, LARGEST_SIZE_LINE - len(self._line)
-        taken = bytes(data[at : at + room + 1])
-        end = taken.find(b"\n")
-        if end < 0:
-            if len(taken) > room:
-                raise MalformedResponseError("a chunk's size takes no end")
-            line += taken
-            return at + len(taken)
-        line += taken[: end + 1]
-        if line[-2:] != b"\r\n":
-            raise MalformedResponseError("a chunk's line ends with a lone line feed")
-        text = bytes(line[:-2])
-        line.clear()
-        self._heed(text)
-        return at + end + 1
-
-    def _heed(self, text: bytes) -> None:
-        if self._state == "end":
-            if text:
-                raise MalformedResponseError("a chunk is longer than its size says")
-            self._state = "size"
-        elif self._state == "size":
-            match = _SIZE_LINE.fullmatch(text)
+    def _take_line(self, window: memoryview) -> int:
+        """Use a line, or the part of it that is there. Return how many bytes that is."""
+        some = bytes(window)
+        stop = some.find(b"\n") + 1
+        self._line += some[:stop] if stop else some
+        if len(self._line) > LARGEST_LINE:
+            raise MalformedResponseError(f"a line between the body's chunks has more than {LARGEST_LINE} bytes")
+        if not stop:
+            return len(some)
+        line = bytes(self._line)
+        self._line.clear()
+        if self._reading is _SIZE:
+            match = _CHUNK_LINE.fullmatch(line)
             if match is None:
-                raise MalformedResponseError("a chunk's size is no number")
-            self._to_come = int(match[1], 16)
-            self._state = "payload" if self._to_come else "trailer"
-        elif not text:
+                raise MalformedResponseError("the body has a chunk without a size")
+            self._left = int(match[1], 16)
+            self._reading = _END if self._left else _TRAILERS
+        elif self._reading is _END:
+            if line != b"\r\n":
+                raise MalformedResponseError("a chunk of the body is longer than its size")
+            self._reading = _SIZE
+        elif line == b"\r\n":
             self.finished = True
-        elif self._trailers == MOST_TRAILERS or not _TRAILER.fullmatch(text):
-            raise MalformedResponseError("the trailers are none")
         else:
-            self._trailers += 1
+            self._trailers += len(line)
+            if _TRAILER.fullmatch(line) is None or self._trailers > LARGEST_HEAD:
+                raise MalformedResponseError("what follows the body's last chunk is no trailer, or too much")
+        return stop
+
+
+_SIZE, _END, _TRAILERS = "a chunk's size", "a chunk's end", "the trailers"

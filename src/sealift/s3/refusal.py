@@ -1,18 +1,19 @@
-"""S3's error documents. Pure."""
+"""An answer that is not the one hoped for, read into a `Refusal`: S3's error document, or what is sent instead. Pure.
+
+Says the same as the SDK does (`s3/sdk.py`), so that `s3/translate.py` gives the same messages over either transport.
+"""
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Literal
+from xml.parsers import expat
 
 from sealift.s3.translate import Refusal
 
 LARGEST_DOCUMENT = 64 * 1024
-"""Bytes of an error document that are looked at: S3's are below 2 KiB."""
-
-_REASONS = {301: "Moved Permanently", 307: "Temporary Redirect", 400: "Bad Request", 403: "Forbidden", 404: "Not Found"}
-"""The reason phrases of RFC 9110 for the answers that S3 gives without a document: those to HEAD."""
+"""Bytes of a body that are looked at. S3's documents have some hundred; those about KMS, the longest, about 2,000."""
 
 
 def refusal_of(
@@ -22,33 +23,74 @@ def refusal_of(
     *,
     operation: Literal["list", "head", "get"],
     bucket: str,
-    key: str,
+    key: str = "",
 ) -> Refusal:
-    """Return what an answer says that is not the one hoped for. `headers` have lower-case names.
+    """Return what S3 says in `document`; `headers` have lower-case names.
 
-    Without a document that says so, its code is the status, as the SDK has it.
+    An answer without a document (HEAD has none, a proxy sends HTML) has its status for a code, as with the SDK.
     """
-    told = _told(document[:LARGEST_DOCUMENT])
+    said = _fields(document[:LARGEST_DOCUMENT])
     return Refusal(
         status=status,
-        code=told.get("Code") or str(status),
-        message=told.get("Message") or _REASONS.get(status, ""),
+        code=said.get("Code") or str(status),
+        message=said.get("Message", "") if said else _phrase(status),
         operation=operation,
         bucket=bucket,
         key=key,
-        region=told.get("Region") or headers.get("x-amz-bucket-region", ""),
+        region=said.get("Region", "") or headers.get("x-amz-bucket-region", ""),
         headers=headers,
     )
 
 
-def _told(document: bytes) -> dict[str, str]:
-    """Return the elements of an S3 error document; nothing of any other document."""
-    if b"<!" in document:  # S3 declares no types or entities, and nobody else's are expanded
-        return {}
+class _NotAnError(Exception):
+    """The document is none of S3's."""
+
+
+class _Reader:
+    """Collects the texts of the elements right below <Error>, which is the root or, as with IAM and STS, below it."""
+
+    def __init__(self) -> None:
+        self.fields: dict[str, str] = {}
+        self._path: list[str] = []
+        self._text: list[str] = []
+
+    def start(self, name: str, _attributes: object) -> None:
+        self._path.append(name.rpartition(":")[2])
+        self._text.clear()
+        if len(self._path) == 1 and self._path[0] not in {"Error", "ErrorResponse"}:
+            raise _NotAnError
+
+    def end(self, _name: str) -> None:
+        if self._path[:-1] in (["Error"], ["ErrorResponse", "Error"]):
+            self.fields.setdefault(self._path[-1], "".join(self._text))
+        self._path.pop()
+        self._text.clear()
+
+    def text(self, data: str) -> None:
+        self._text.append(data)
+
+    def doctype(self, *_: object) -> None:
+        """Refuse what entities are declared in: S3 sends none, and a few bytes of it can mean gigabytes."""
+        raise _NotAnError
+
+
+def _fields(body: bytes) -> dict[str, str]:
+    """Return the names and texts of an error document, nothing of any other body."""
+    reader = _Reader()
+    parser = expat.ParserCreate("utf-8")  # whatever the document claims, as with the SDK
+    parser.StartElementHandler = reader.start
+    parser.EndElementHandler = reader.end
+    parser.CharacterDataHandler = reader.text
+    parser.StartDoctypeDeclHandler = reader.doctype
     try:
-        root = ET.fromstring(document)  # noqa: S314 (no entities: see above)
-    except (ET.ParseError, ValueError):
+        parser.Parse(body, True)
+    except (_NotAnError, expat.ExpatError):
         return {}
-    if root.tag.rpartition("}")[2] != "Error":
-        return {}
-    return {child.tag.rpartition("}")[2]: (child.text or "").strip() for child in root}
+    return reader.fields
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
