@@ -26,7 +26,6 @@ import sealift
 from sealift import RetrySettings, TransferSettings
 from sealift.config import TransportChoice
 from sealift.destination import Destination
-from sealift.diff import Diff
 from sealift.fetch import Fetcher
 from sealift.getting import get_to_stream
 from sealift.memory import Memory
@@ -297,7 +296,7 @@ async def test_a_store_that_was_opened_is_closed_wherever_a_run_is_cancelled(ser
 
 @pytest.mark.parametrize(
     ("where", "name"),
-    [(Destination, "open"), (Destination, "lock"), (Diff, "_compare"), (Writer, "_sync"), (Fetcher, "keep")],
+    [(Destination, "open"), (Destination, "lock"), (Writer, "_sync"), (Fetcher, "keep")],
     ids=lambda value: getattr(value, "__name__", value),
 )
 async def test_a_thread_that_is_at_work_is_waited_for_however_the_run_is_cancelled(

@@ -26,8 +26,8 @@ import socket
 import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -367,14 +367,20 @@ class Destination:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         try:
             try:
-                with directories.entered(segments, make=make, sync=sync) as descriptor:
-                    return act(descriptor)
+                directory = directories.enter(segments, make=make, sync=sync)
+                try:
+                    return act(directory.descriptor)
+                finally:
+                    directories.leave(directory)
             except FileNotFoundError:
                 # A directory that is kept open may have been deleted: once more, from the top.
                 if not directories.forget(segments, only_deleted=not make):
                     raise
-                with directories.entered(segments, make=make, sync=sync) as descriptor:
-                    return act(descriptor)
+                directory = directories.enter(segments, make=make, sync=sync)
+                try:
+                    return act(directory.descriptor)
+                finally:
+                    directories.leave(directory)
         except FileNotFoundError as error:
             if not make:
                 raise
@@ -395,9 +401,8 @@ class _Directories:
         self._lock = threading.Lock()
         self._closed = False
 
-    @contextmanager
-    def entered(self, segments: Segments, *, make: bool, sync: bool) -> Iterator[int]:
-        """Lend the descriptor of a directory below the root, entered name by name.
+    def enter(self, segments: Segments, *, make: bool, sync: bool) -> _Entered:
+        """Lend a directory below the root, entered name by name; `leave` it afterwards.
 
         With `make`, missing ones are made. Blocked when one is something else; FileNotFoundError.
         """
@@ -407,11 +412,12 @@ class _Directories:
                 depth += 1
                 descriptor = self._enter(directory.descriptor, segments[:depth], make, sync)
                 below = self._keep(segments[:depth], descriptor)
-                self._leave(directory)
+                self.leave(directory)
                 directory = below
-            yield directory.descriptor
-        finally:
-            self._leave(directory)
+        except BaseException:
+            self.leave(directory)
+            raise
+        return directory
 
     def forget(self, segments: Segments, *, only_deleted: bool) -> bool:
         """Keep the directories on this path no longer, or those of them that were deleted.
@@ -467,7 +473,8 @@ class _Directories:
                 self._drop([self._kept.popitem(last=False)[1]])
             return entered
 
-    def _leave(self, directory: _Entered) -> None:
+    def leave(self, directory: _Entered) -> None:
+        """Give a directory back."""
         with self._lock:
             directory.users -= 1
             if not directory.kept and not directory.users:

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -157,7 +158,7 @@ class Fetcher:
         self._numbers = 0
         self._tickets: dict[int, Ticket[Job]] = {}
         self._finishing = anyio.Semaphore(FINISHING)
-        self._answered = anyio.current_time()
+        self._answered = time.monotonic()
         self.kept: set[str] = set()
         """The names of the partial files that wait for the next run."""
         self.call_off: Callable[[int], None] = _nobody
@@ -215,7 +216,7 @@ class Fetcher:
             self.reached(end.number, end.reached)
         del self._tickets[end.number]
         if not isinstance(error, Unreachable):
-            self._answered = anyio.current_time()
+            self._answered = time.monotonic()
         progressed, ticket.progressed = ticket.progressed, False
         if isinstance(error, RunError):
             raise _about(error, job) from error
@@ -272,7 +273,7 @@ class Fetcher:
 
     def _goes_back(self, ticket: Ticket[Job], error: ObjectError, *, progressed: bool) -> bool:
         """Put a part back in line if it is worth another attempt. Raises SourceError when nothing answers."""
-        now = anyio.current_time()
+        now = time.monotonic()
         if progressed or ticket.failing_since is None:
             ticket.failing_since = now
         again = after(error, ticket.attempts, self._settings.retry, progressed=progressed, chance=random.random())

@@ -63,6 +63,9 @@ class Lanes:
                 return None
         except SealiftError as error:
             return Ended(attempt.number, filling.reached, placed=False, error=error)
+        except BaseException:
+            self._decider.reached(attempt.number, filling.reached)  # it goes on from there in the next run
+            raise
         finally:
             filling.close()
         return Ended(attempt.number, filling.reached, placed=True, error=None)
@@ -86,10 +89,11 @@ class Lanes:
         return Ended(attempt.number, reached, placed=False, error=failure)
 
     async def _fetch(self, attempt: Attempt, filling: Filling) -> None:
-        decider, number = self._decider, attempt.number
+        decider, number, stop = self._decider, attempt.number, attempt.part.range.stop
         async with self._store.open(attempt.remote, attempt.part) as body:
             while data := await body.read():
                 decider.received(len(data))
                 await filling.write(data)
-                decider.reached(number, filling.reached)
+                if filling.reached < stop:
+                    decider.reached(number, filling.reached)
                 await self._bandwidth.spend(len(data))

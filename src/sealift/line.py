@@ -73,6 +73,11 @@ class Queue(Generic[J]):
         """Return how many jobs wait with parts that nobody has taken."""
         return len(self._jobs)
 
+    @property
+    def returned(self) -> bool:
+        """Whether parts wait to be tried again."""
+        return bool(self._returned)
+
     def add(self, job: J) -> None:
         """Put a job at the end."""
         self._jobs.append(job)
@@ -97,60 +102,84 @@ class Queue(Generic[J]):
 
 
 class Line(Generic[J]):
-    """The queue, and the waiting for it. At most `limit` jobs wait in it untouched; `add` waits beyond that."""
+    """The queue, and the waiting for it. At most `limit` jobs wait in it untouched; `add` waits beyond that.
+
+    Those who wait to take are woken one by one, as there is something to take, in the order of their coming.
+    """
 
     def __init__(self, limit: int, *, most_returned: int) -> None:
         self._queue: Queue[J] = Queue(most_returned)
         self._limit = limit
         self._closed = False
         self._under_way = 0
-        self._changed = anyio.Event()
+        self._room = anyio.Event()
+        self._takers: deque[anyio.Event] = deque()
 
     async def add(self, job: J) -> None:
         """Put a job at the end, when there is room for it."""
         while len(self._queue) >= self._limit:
-            await self._changed.wait()
+            await self._room.wait()
         self.add_again(job)
 
     def add_again(self, job: J) -> None:
         """Put a job at the end, room or not: for a worker, which must not wait for workers."""
         self._queue.add(job)
-        self._notify()
+        self._wake()
 
     def close(self) -> None:
         """Say that nobody adds jobs from outside any more."""
         self._closed = True
-        self._notify()
+        self._wake_all()
 
     async def take(self) -> Ticket[J] | None:
         """Return the next part, which must be `done` or `put_back`; None when the line is at its end."""
         while True:
-            now = anyio.current_time()
+            now = anyio.current_time() if self._queue.returned else 0.0
             full = len(self._queue) >= self._limit
             found = self._queue.take(now)
             if full and len(self._queue) < self._limit:
-                self._notify()
+                room, self._room = self._room, anyio.Event()
+                room.set()
             if isinstance(found, Ticket):
                 self._under_way += 1
+                if self._queue.returned or len(self._queue):
+                    self._wake()
                 return found
             if found is None and self._closed and not self._under_way:
                 return None
-            changed = self._changed
-            with anyio.move_on_after(None if found is None else found - now):
-                await changed.wait()
+            await self._wait(None if found is None else found - now)
 
     def put_back(self, ticket: Ticket[J], delay: float) -> None:
         """Let a part wait for `delay` seconds."""
         self._queue.put_back(ticket, anyio.current_time() + delay)
         self._under_way -= 1
-        self._notify()
+        self._wake()
 
     def done(self) -> None:
         """Say that a part that was taken does not come back."""
         self._under_way -= 1
         if self._closed and not self._under_way:
-            self._notify()
+            self._wake_all()
 
-    def _notify(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+    async def _wait(self, seconds: float | None) -> None:
+        """Wait to be woken, or for `seconds`."""
+        woken = anyio.Event()
+        self._takers.append(woken)
+        try:
+            with anyio.move_on_after(seconds):
+                await woken.wait()
+        except BaseException:
+            if woken.is_set():  # it was for somebody who takes
+                self._wake()
+            raise
+        finally:
+            if not woken.is_set():
+                self._takers.remove(woken)
+
+    def _wake(self) -> None:
+        if self._takers:
+            self._takers.popleft().set()
+
+    def _wake_all(self) -> None:
+        while self._takers:
+            self._takers.popleft().set()

@@ -96,11 +96,10 @@ def partial_name(obj: RemoteObject) -> str:
 
     Another version, ETag or size gives another name, so bytes of two versions never meet in one file.
     """
-    digest = hashlib.sha256()
-    for field in (obj.bucket, obj.key, obj.etag, obj.version_id or "", str(obj.size)):
-        data = field.encode("utf-8", "surrogateescape")
-        digest.update(len(data).to_bytes(8, "big") + data)  # the length keeps fields from running together
-    return digest.hexdigest()[:32]
+    bucket, key, etag, version = obj.bucket, obj.key, obj.etag, obj.version_id or ""
+    # The lengths keep fields from running together.
+    text = f"{obj.size} {len(bucket)} {len(key)} {len(etag)} {len(version)} {bucket}{key}{etag}{version}"
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 class PartialFile:
@@ -127,11 +126,12 @@ class PartialFile:
         (LocalStorageError; no file is left); where the file system cannot, it goes on without.
         """
         try:
-            # First the note: it must never be taken for one about the new file.
-            _unlink(directory_fd, name + NOTE)
+            if preallocate:  # a note must never be taken for one about the new file, which has its length from now on
+                _unlink(directory_fd, name + NOTE)
             try:
                 descriptor = os.open(name, _NEW, 0o666, dir_fd=directory_fd)
             except FileExistsError:
+                _unlink(directory_fd, name + NOTE)
                 os.unlink(name, dir_fd=directory_fd)
                 descriptor = os.open(name, _NEW, 0o666, dir_fd=directory_fd)
         except OSError as error:
@@ -232,7 +232,7 @@ class PartialFile:
             return
         descriptor = self._opened()
         try:
-            length = os.fstat(descriptor).st_size
+            length = os.lseek(descriptor, 0, os.SEEK_END)
             if length != self.size:
                 msg = f"{length} of {self.size} bytes are in the partial file"
                 raise Integrity(msg, code="WrongLength")
@@ -254,6 +254,9 @@ class PartialFile:
         """
         self.finish(mtime_ns, sync=sync)
         source = os.fsencode(self.name)
+        if self._noted:  # before the file goes: no note is ever there without it
+            _unlink(self._directory_fd, self.name + NOTE)
+            self._noted = False
         try:
             rename_new(self._directory_fd, source, directory_fd, name)
         except FileExistsError:
@@ -261,8 +264,6 @@ class PartialFile:
             if kind is not Kind.FILE:
                 raise Blocked(path, depth=depth, kind=kind) from None
             os.rename(source, name, src_dir_fd=self._directory_fd, dst_dir_fd=directory_fd)
-        if self._noted:
-            _unlink(self._directory_fd, self.name + NOTE)
         if sync:
             os.fsync(directory_fd)
 

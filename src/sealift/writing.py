@@ -7,11 +7,8 @@ then all their names. A power loss so finds, under any final name, either a comp
 
 from __future__ import annotations
 
-import resource
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import anyio
 from anyio.to_thread import run_sync
@@ -19,12 +16,10 @@ from anyio.to_thread import run_sync
 from sealift.attempt import Attempt, Ended, Spot
 from sealift.config import Durability
 from sealift.destination import Destination
-from sealift.diskpace import DiskPace
+from sealift.diskpace import DiskWork
 from sealift.errors import SealiftError
 from sealift.localpath import LocalPath
 from sealift.partial import PartialFile, sync_file_system
-
-T = TypeVar("T")
 
 MOST_FILES = 1000
 """Files of a batch: at 20,000 a second one sync every 50 ms, of which each takes 1 to 10 ms on an idle disk."""
@@ -61,14 +56,16 @@ class Filling:
 
     async def write(self, data: bytes | memoryview) -> None:
         """Put the next bytes where they belong. Raises LocalStorageError."""
-        await self._writer.perform(lambda: self._write(data))
+        await self._writer.disk.perform(lambda: self._write(data))
 
     async def place(self, spot: Spot) -> bool:
         """Put the complete object where it belongs; whether it is there, rather than waiting for its batch's sync.
 
         Raises Blocked, LocalStorageError.
         """
-        return await self._writer.place(self._attempt, spot, self._finished)
+        if self._partial is None:  # an empty object: nothing came that would have made its file
+            await self._writer.disk.perform(self._finish)
+        return await self._writer.place(self._attempt, spot, self._opened())
 
     def close(self) -> None:
         """Let go of the file; it stays on the disk."""
@@ -78,16 +75,16 @@ class Filling:
     def _write(self, data: bytes | memoryview) -> None:
         self._opened().write(self.reached, data)
         self.reached += len(data)
+        if self.reached == self._attempt.remote.size and self._attempt.spot is not None:
+            self._finish()
 
     def _opened(self) -> PartialFile:
         if self._partial is None:
             self._partial = self._writer.create(self._attempt)
         return self._partial
 
-    def _finished(self, mtime_ns: int, *, sync: bool) -> PartialFile:
-        partial = self._opened()
-        partial.finish(mtime_ns, sync=sync)
-        return partial
+    def _finish(self) -> None:
+        self._opened().finish(self._attempt.remote.last_modified_ns, sync=False)
 
 
 class Writer:
@@ -98,7 +95,7 @@ class Writer:
         self._destination = destination
         self._partial_fd = partial_fd
         self._durability = durability
-        self._pace = DiskPace()
+        self.disk = DiskWork()
         self._batch = _Batch()
         self._room = anyio.Event()
         self._due = anyio.Event()
@@ -115,29 +112,16 @@ class Writer:
         """Begin a small object's file. Raises LocalStorageError."""
         return PartialFile.create(self._partial_fd, attempt.name, attempt.remote.size, preallocate=False)
 
-    async def perform(self, work: Callable[[], T]) -> T:
-        """Do some file work: here, as long as the disk keeps up, else in a thread."""
-        now = time.monotonic()
-        if not self._pace.inline(now):
-            return await run_sync(work)
-        waits = _waits()
-        result = work()
-        then = time.monotonic()
-        if then - now >= 0.001:  # else it cannot have been a stall
-            self._pace.took(then - now, then, waited=_waits() > waits)
-        return result
-
-    async def place(self, attempt: Attempt, spot: Spot, finished: Callable[..., PartialFile]) -> bool:
+    async def place(self, attempt: Attempt, spot: Spot, partial: PartialFile) -> bool:
         """See `Filling.place`."""
         if self._durability is Durability.FILE:
-            await run_sync(lambda: self._give_name(finished(spot.mtime_ns, sync=True), spot, sync=True))
+            await run_sync(self._sync_one, partial, spot)
             return True
         if self._durability is Durability.NONE:
-            await self.perform(lambda: self._give_name(finished(spot.mtime_ns, sync=False), spot, sync=False))
+            await self.disk.perform(lambda: self._give_name(partial, spot, sync=False))
             return True
         while len(self._batch.files) >= MOST_FILES:
             await self._room.wait()
-        partial = await self.perform(lambda: finished(spot.mtime_ns, sync=False))
         self._batch.files.append((attempt, spot, partial))
         self._batch.bytes += attempt.remote.size
         if len(self._batch.files) == 1 or self._full():
@@ -191,14 +175,13 @@ class Writer:
             ends.append(Ended(attempt.number, attempt.part.range.stop, failed is None, failed))
         return ends
 
+    def _sync_one(self, partial: PartialFile, spot: Spot) -> None:
+        partial.sync()
+        self._give_name(partial, spot, sync=True)
+
     def _give_name(self, partial: PartialFile, spot: Spot, *, sync: bool) -> None:
         if self._destination is None:
             msg = "there is no destination to place objects in"
             raise TypeError(msg)
         path = LocalPath(spot.segments, escaped=False, directory=False)
         self._destination.place(partial, path, spot.mtime_ns, sync=sync)
-
-
-def _waits() -> int:
-    """Return how often this thread has had to wait for something, which losing its turn does not count as."""
-    return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
