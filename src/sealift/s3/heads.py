@@ -98,6 +98,7 @@ class _Shape:
     status: int
     minor: int
     names: tuple[str, ...]
+    ends: bytes
 
 
 # What was checked with care once and is compared from then on. Where they are full, heads are read with care for ever.
@@ -115,8 +116,8 @@ def _parse(block: bytes) -> tuple[int, int, dict[str, str]]:
     text = block.decode("latin-1")
     if _latest and "\t" not in text:
         shape = _latest[0]
-        match = shape.match(text)
-        if match is not None and ends == b"\r\n" * len(shape.names):
+        # A pattern that fails late has tried much: heads with another number of lines are told apart before.
+        if ends == shape.ends and (match := shape.match(text)):
             return shape.status, shape.minor, dict(zip(shape.names, match.groups(), strict=False))
     first, *lines = text.split("\r\n")
     if ends != b"\r\n" * len(lines):
@@ -153,7 +154,8 @@ def _learn_shape(written: tuple[str, ...], status: int, minor: int) -> _Shape | 
         return None
     # No value begins or ends with a space here, nor is it empty, so that none has to be stripped.
     lines = [re.escape(written[0]), *(f"{re.escape(name)}: (?! )(.*)(?<! )" for name in written[1:])]
-    shape = _Shape(re.compile("\r\n".join(lines)).fullmatch, status, minor, tuple(map(str.lower, written[1:])))
+    names = tuple(map(str.lower, written[1:]))
+    shape = _Shape(re.compile("\r\n".join(lines)).fullmatch, status, minor, names, b"\r\n" * len(names))
     _shapes[written] = shape
     return shape
 
