@@ -144,8 +144,6 @@ def test_the_first_response_is_read_alike_for_the_second_time() -> None:
     [
         (["Content-Length: 0"], "GET", "HTTP/1.1 200 OK", 0, False, True),
         (["Content-Length: 00012"], "GET", "HTTP/1.1 200 OK", 12, False, True),
-        (["Content-Length: 5, 5"], "GET", "HTTP/1.1 200 OK", 5, False, True),
-        (["Content-Length: 5", "content-length:5"], "GET", "HTTP/1.1 200 OK", 5, False, True),
         (["Content-Length: 999999999999999999"], "GET", "HTTP/1.1 200 OK", 999999999999999999, False, True),
         (["Content-Length: 5"], "HEAD", "HTTP/1.1 200 OK", 0, False, True),
         (["Content-Length: 5"], "GET", "HTTP/1.1 304 Not Modified", 0, False, True),
@@ -177,7 +175,7 @@ def test_where_the_body_ends_and_whether_the_connection_goes_on(
 
 
 def test_a_head_request_learns_the_length_that_a_get_would_have() -> None:
-    assert parsed(response("Content-Length: 5, 5"), "HEAD").headers["content-length"] == "5"
+    assert parsed(response("Content-Length: 5"), "HEAD").headers["content-length"] == "5"
 
 
 def test_white_space_around_values_goes_and_repeated_headers_are_joined() -> None:
@@ -197,6 +195,8 @@ def test_interim_responses_are_skipped_and_counted() -> None:
         # Framing that two readers could understand differently.
         response("Content-Length: 5", "Transfer-Encoding: chunked"),
         response("Content-Length: 5", "Content-Length: 6"),
+        response("Content-Length: 5", "content-length:5"),
+        response("Content-Length: 5, 5"),
         response("Content-Length: 5, 6"),
         response("Content-Length: 5,"),
         response("Content-Length: 5", "Content-Length:"),
@@ -392,8 +392,7 @@ def test_what_is_accepted_is_what_httptools_reads(data: bytes, remembered: bool)
     joined: dict[str, list[str]] = {}
     for name, value in oracle.headers:
         joined.setdefault(name, []).append(value)
-    joined["content-length"] = [head.headers["content-length"]] if "content-length" in joined else []
-    assert {name: ", ".join(values) for name, values in joined.items() if values} == head.headers
+    assert {name: ", ".join(values) for name, values in joined.items()} == head.headers
     if head.keep_alive:
         assert parser.should_keep_alive()
 

@@ -2,7 +2,7 @@
 
 Total over arbitrary bytes: what is no response is a MalformedResponseError, never another exception, and never a
 guess. Where the RFC lets a client be lenient (bare line feeds, folded lines, a space before the colon, a length
-beside a coding), this one refuses: leniency is what request smuggling is made of, and no S3 needs it.
+beside a coding, or twice), this one refuses: leniency is what request smuggling is made of, and no S3 needs it.
 
 httptools would be slower: it calls back for each header and leaves decoding, checking and collecting to do. A server
 repeats itself, so here a head is first compared with the shape of the last one, which is a match of one pattern; only
@@ -187,12 +187,8 @@ def _content_length(headers: dict[str, str]) -> int | None:
     text = headers.get("content-length")
     if text is None:
         return None
-    if "," in text:  # repeated; the same number each time is one number (RFC 9112, section 6.3)
-        numbers = {number.strip(" \t") for number in text.split(",")}
-        if len(numbers) > 1:
-            raise MalformedResponseError("the response has Content-Lengths that contradict each other")
-        headers["content-length"] = text = numbers.pop()
-    # 18 digits hold 200,000 times S3's largest object (50 TB).
+    # No list either, which repeated ones become: llhttp refuses them too, whether they agree or not.
+    # 18 digits hold 20,000 times S3's largest object (50 TB).
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise MalformedResponseError("the response's Content-Length is no number of bytes")
     return int(text)
