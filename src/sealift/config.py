@@ -65,6 +65,7 @@ class TransferSettings:
     """How much is in flight. Sizes in bytes, rates in bytes a second; None chooses automatically."""
 
     concurrency: int | None = None
+    processes: int | None = None
     part_size: int | None = None
     memory: int = 256 * MIB
     """For bodies in flight: 32 workers with a write buffer of 1 MiB need an eighth of it."""
@@ -74,6 +75,10 @@ class TransferSettings:
     def workers(self) -> int:
         """How many GETs may be under way at once."""
         return CONCURRENCY if self.concurrency is None else self.concurrency
+
+    def share_of_bandwidth(self, processes: int) -> float | None:
+        """Return what each of so many processes may receive, in bytes a second."""
+        return None if self.max_bandwidth is None else self.max_bandwidth / processes
 
     @property
     def lanes(self) -> int:

@@ -41,6 +41,17 @@ class SealiftError(Exception):
         self.message = message
         self.code = code or type(self).__name__
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let it come from another process as it is, also where its constructor has keywords."""
+        return _revived, (type(self), self.args, self.__dict__)
+
+
+def _revived(kind: type[SealiftError], args: tuple[object, ...], state: dict[str, object]) -> SealiftError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
 
 class ConfigError(SealiftError):
     """The command line, the environment or the settings file is wrong."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 
 import anyio
@@ -9,6 +10,8 @@ from anyio.to_thread import run_sync
 
 from sealift.bandwidth import Bandwidth
 from sealift.config import Settings
+from sealift.crew.parent import Crew, cores
+from sealift.crew.rule import LOOK_EVERY, CrewRule
 from sealift.fetch import Fetcher, Job, Landing
 from sealift.lanes import Lanes
 from sealift.line import Line
@@ -29,10 +32,12 @@ async def fetch_all(
     tally: Tally,
     start_over: Callable[[Job, RemoteObject], Awaitable[None]],
     writer: Writer,
+    crew_of: Callable[[int, Fetcher, Callable[[], None]], Crew] | None = None,
 ) -> frozenset[str]:
     """Fetch what `feed` puts in the line and closes it, and return which partial files wait for the next run.
 
-    Whatever happens, what is on disk of unfinished objects is recorded on the way out. Raises RunError.
+    `crew_of` makes a crew of so many worker processes for a fetcher, which calls back when they are at work. Whatever
+    happens, what is on disk of unfinished objects is recorded on the way out. Raises RunError.
     """
     fetchers: list[Fetcher] = []
     try:
@@ -56,10 +61,45 @@ async def fetch_all(
                 )
                 fetcher.call_off = lanes.call_off
                 fetchers.append(fetcher)
-                tasks.start_soon(lanes.run)
+                tasks.start_soon(_carry_out, lanes, fetcher, settings.transfer.processes, crew_of)
                 await feed()
     finally:
         with anyio.CancelScope(shield=True):
             for fetcher in fetchers:
                 await run_sync(fetcher.keep)
     return frozenset(fetchers[0].kept)
+
+
+async def _carry_out(
+    lanes: Lanes,
+    fetcher: Fetcher,
+    chosen: int | None,
+    crew_of: Callable[[int, Fetcher, Callable[[], None]], Crew] | None,
+) -> None:
+    """Let lanes of this process carry attempts out, and a crew of others from when that pays."""
+    rule = CrewRule(cores())
+    processes = rule.processes(chosen) if crew_of is not None else 0
+    async with anyio.create_task_group() as everybody:
+        if crew_of is None or not processes:
+            await lanes.run()
+            return
+        everybody.start_soon(lanes.run)
+        if chosen is None:
+            while not (lanes.over or await _limits(rule)):
+                pass
+        if not lanes.over:
+            crew = crew_of(processes, fetcher, lanes.retire)
+
+            def call_off(number: int) -> None:
+                lanes.call_off(number)
+                crew.call_off(number)
+
+            fetcher.call_off = call_off
+            await crew.run()
+
+
+async def _limits(rule: CrewRule) -> bool:
+    """Watch this process for a while; say whether its loop has become what limits the run."""
+    cpu, began = time.thread_time(), time.monotonic()
+    await anyio.sleep(LOOK_EVERY)
+    return rule.due(time.thread_time() - cpu, time.monotonic() - began)

@@ -27,6 +27,9 @@ class Lanes:
         self._bandwidth = bandwidth
         self._most = most
         self._scopes: dict[int, anyio.CancelScope] = {}
+        self._retired = False
+        self.over = False
+        """There is no more to do."""
 
     async def run(self) -> None:
         """Carry out attempts until there are no more. Raises RunError."""
@@ -38,6 +41,7 @@ class Lanes:
                     for _ in range(self._most):
                         lanes.start_soon(self._lane)
             finally:
+                self.over = not self._retired
                 beside.cancel_scope.cancel()
                 await self._writer.name_batch(ended)
 
@@ -47,9 +51,13 @@ class Lanes:
         if scope is not None:
             scope.cancel()
 
+    def retire(self) -> None:
+        """Take no more attempts: others do from now on."""
+        self._retired = True
+
     async def _lane(self) -> None:
         decider = self._decider
-        while (attempt := await decider.take()) is not None:
+        while not self._retired and (attempt := await decider.take()) is not None:
             end = await self._small(attempt) if attempt.spot is not None else await self._part(attempt)
             if end is not None:
                 decider.ended(end)

@@ -24,10 +24,12 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from anyio.to_thread import run_sync
 
 from sealift.config import Durability, Settings
+from sealift.crew.parent import Crew
+from sealift.crew.worker import Orders
 from sealift.destination import Destination
 from sealift.diff import Diff
 from sealift.errors import AccessError, ConfigError, ObjectError, RunError, SealiftError, SourceError
-from sealift.fetch import Job
+from sealift.fetch import Fetcher, Job
 from sealift.fetching import fetch_all
 from sealift.line import Line
 from sealift.localpath import Clashes, local_path
@@ -37,6 +39,8 @@ from sealift.placing import Place, TreeLanding, WayMaker
 from sealift.planning import count_parts
 from sealift.runlog import RunLog
 from sealift.s3 import connected
+from sealift.s3.persistent import PersistentStore
+from sealift.s3.route import Access
 from sealift.s3.store import ObjectStore
 from sealift.selection import Ownership, Selection, Source, parse_sources
 from sealift.tally import Observer, Observers, Tally, forecast
@@ -123,6 +127,21 @@ def _clean(destination: Destination, kept: AbstractSet[str]) -> None:
     destination.abandon(destination.partials() - kept)
 
 
+def _crew(
+    settings: Settings, path: Path, access: Access, processes: int, fetcher: Fetcher, started: Callable[[], None]
+) -> Crew:
+    """Return worker processes that fetch into the destination at `path`: they share out what is set for the run."""
+    orders = Orders(
+        path=path,
+        connection=settings.connection,
+        durability=settings.storage.durability,
+        lanes=max(1, settings.transfer.lanes // processes),
+        max_bandwidth=settings.transfer.share_of_bandwidth(processes),
+        ca_bundle=access.ca_bundle,
+    )
+    return Crew(decider=fetcher, access=access, orders=orders, processes=processes, started=started)
+
+
 class Run:
     """One run: what its stages share. `mirror` or `forecast` it; then `judge` it."""
 
@@ -140,7 +159,7 @@ class Run:
         """Return what was done up to now."""
         return self.tally.summary(anyio.current_time(), complete=self._to_list == 0)
 
-    async def mirror(self, store: ObjectStore, destination: Destination) -> None:
+    async def mirror(self, store: PersistentStore, destination: Destination) -> None:
         """Run the stages. Raises RunError for what ends the run at once; `judge` looks at the rest."""
         settings, workers = self._settings, self._settings.transfer.workers
         way, diff = self._diff(store, destination, dry=False)
@@ -157,6 +176,7 @@ class Run:
             await self._list_and_compare(store, diff, line.add)
             line.close()
 
+        access = await store.access_for({source.bucket for _, source in self._ownership.sources})
         kept = await fetch_all(
             feed,
             store=store,
@@ -166,6 +186,7 @@ class Run:
             tally=self.tally,
             start_over=start_over,
             writer=Writer(destination, destination.partial_fd, durability),
+            crew_of=None if access is None else bind(_crew, settings, destination.path.absolute(), access),
         )
         if not self._to_list:
             await run_sync(_clean, destination, kept)

@@ -257,6 +257,16 @@ OPTIONS: tuple[Option, ...] = (
     _setting("transfer", "concurrency", "concurrency", COUNT_OR_AUTO, _HOW, "GETs under way at once", default="auto"),
     _setting(
         "transfer",
+        "processes",
+        "processes",
+        COUNT_OR_AUTO,
+        _HOW,
+        "processes that fetch; auto begins with one, and takes one a core when that one is busy all the time",
+        default="auto",
+        verbs=MIRRORING,
+    ),
+    _setting(
+        "transfer",
         "part_size",
         "part-size",
         SIZE_OR_AUTO,

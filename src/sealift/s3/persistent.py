@@ -6,7 +6,7 @@ Parts are not tried again here: they go back in line (`sealift.line`), where the
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Protocol, TypeVar
@@ -16,6 +16,7 @@ import anyio
 from sealift.errors import CredentialsError, ObjectError, Unreachable
 from sealift.model import Part, RemoteObject
 from sealift.retry import Attempts, RetrySettings, after
+from sealift.s3.route import Access
 from sealift.s3.store import Body, ObjectStore, Page
 from sealift.s3.translate import RENEWABLE
 
@@ -37,8 +38,19 @@ class RenewableStore(ObjectStore, Protocol):
 class PersistentStore:
     """An `ObjectStore` around another one, with one concern: what is worth another try gets it."""
 
-    def __init__(self, store: RenewableStore, settings: RetrySettings, *, told: Callable[[ObjectError], None]) -> None:
-        """`told` hears of each error that is followed by another attempt."""
+    def __init__(
+        self,
+        store: RenewableStore,
+        settings: RetrySettings,
+        *,
+        told: Callable[[ObjectError], None],
+        access_for: Callable[[Iterable[str]], Awaitable[Access | None]] | None = None,
+    ) -> None:
+        """`told` hears of each error that is followed by another attempt.
+
+        `access_for` says what other processes may reach some buckets with, if they may.
+        """
+        self._access_for = access_for
         self._store = store
         self._settings = settings
         self._told = told
@@ -67,6 +79,10 @@ class PersistentStore:
             await self._renew_after(error, seen)
         opening = self._store.open(remote, part)
         return opening, await opening.__aenter__()
+
+    async def access_for(self, buckets: Iterable[str]) -> Access | None:
+        """Return what other processes may reach these buckets with; None where they may not."""
+        return None if self._access_for is None else await self._access_for(buckets)
 
     async def _persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
         attempts, renewed = Attempts(), False

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +17,7 @@ from typing import Self
 import anyio
 
 from sealift.config import ConnectionSettings, TransportChoice
-from sealift.errors import ConfigError
+from sealift.errors import ConfigError, SealiftError
 from sealift.model import Part, RemoteObject
 from sealift.s3.endpoints import bucket_url
 from sealift.s3.environment import Environment, environment_access, proxy_for
@@ -73,6 +73,16 @@ class Transport:
         if self._wire is not None:
             return await self._wire.renew()
         return self._sdk is not None and await self._sdk.renew()
+
+    async def access_for(self, buckets: Iterable[str]) -> Access | None:
+        """Return what others may reach these buckets with, if the wire serves them all."""
+        try:
+            for bucket in buckets:
+                if await self._choose(bucket) is not self._wire:
+                    return None
+        except SealiftError:
+            return None  # whoever lists the bucket says why
+        return self._access
 
     async def list_page(self, bucket: str, prefix: str, token: str | None = None, *, most: int = 1000) -> Page:
         """See `ObjectStore.list_page`."""

@@ -1,0 +1,227 @@
+"""The parent's side of worker processes: it starts them, shares work out, hears of it, and replaces those that die."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import anyio
+from anyio.to_thread import run_sync
+
+from sealift.attempt import Decider, Ended
+from sealift.crew.channel import Channel, Message, packed_attempt, unpacked_end
+from sealift.crew.worker import Orders
+from sealift.errors import LocalStorageError, SealiftError, Transient
+from sealift.planning import MIB
+from sealift.s3.route import Access, OffTheWireError
+
+AHEAD = 128
+"""Attempts that a worker has beyond its lanes: a hundredth of a second's small objects, so that it never waits for a
+message to go to and fro."""
+
+BYTES_AHEAD = 2 * MIB
+"""… but only while they are few bytes: large parts go to whoever has a lane free."""
+
+PATIENCE = 5.0
+"""Seconds that a worker gets to end by itself: it has only to name a last batch of files."""
+
+MOST_DEATHS = 10
+"""Workers that may die in a run: more are no accident."""
+
+
+@dataclass(slots=True, eq=False)
+class _Worker:
+    """A worker process, and what it was handed."""
+
+    process: subprocess.Popen[bytes]
+    channel: Channel
+    ready: bool = False
+    handed: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """By an attempt's number: the offset that it has reached, and how many bytes it is."""
+    bytes: int = 0
+    to_send: list[Message] = field(default_factory=list)
+
+
+class Crew:
+    """So many worker processes. `run` them; `call_off` single attempts."""
+
+    def __init__(
+        self, *, decider: Decider, access: Access, orders: Orders, processes: int, started: Callable[[], None]
+    ) -> None:
+        """`started` is called when the first worker is ready."""
+        self._decider = decider
+        self._access = access
+        self._orders = orders
+        self._processes = processes
+        self._started = started
+        self._workers: list[_Worker] = []
+        self._room = anyio.Event()
+        self._over = False
+        self._deaths = 0
+
+    async def run(self) -> None:
+        """Carry out attempts until there are no more. Raises RunError."""
+        async with anyio.create_task_group() as crew:
+            for _ in range(self._processes):
+                crew.start_soon(self._employ)
+            await self._hand_out()
+            self._over = True
+            for worker in self._workers:
+                worker.channel.send(("end",))
+
+    def call_off(self, number: int) -> None:
+        """End an attempt that is under way; it is `ended` without an error."""
+        for worker in self._workers:
+            if number in worker.handed:
+                worker.channel.send(("call off", number))
+
+    async def _hand_out(self) -> None:
+        await self._has_room()  # an attempt that nobody can carry out yet is left to this process's own lanes
+        while (attempt := await self._decider.take()) is not None:
+            worker = await self._has_room()
+            start, stop = attempt.part.range.start, attempt.part.range.stop
+            worker.handed[attempt.number] = (start, stop - start)
+            worker.bytes += stop - start
+            if not worker.to_send:
+                asyncio.get_running_loop().call_soon(self._send, worker)
+            worker.to_send.append(packed_attempt(attempt))
+
+    async def _has_room(self) -> _Worker:
+        while (worker := self._with_room()) is None:
+            self._room = anyio.Event()
+            await self._room.wait()
+        return worker
+
+    def _send(self, worker: _Worker) -> None:
+        worker.channel.send(("attempts", worker.to_send))
+        worker.to_send = []
+
+    def _with_room(self) -> _Worker | None:
+        best: _Worker | None = None
+        lanes = self._orders.lanes
+        for worker in self._workers:
+            many = len(worker.handed)
+            has_room = many < lanes or (many < lanes + AHEAD and worker.bytes < BYTES_AHEAD)
+            if worker.ready and has_room and (best is None or many < len(best.handed)):
+                best = worker
+        return best
+
+    async def _employ(self) -> None:
+        """See to it that there is a worker, until there is no more to do."""
+        while not self._over:
+            worker = await self._start()
+            try:
+                await self._hear(worker)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self._dismiss(worker)
+            if not self._over:
+                self._bury(worker)
+
+    async def _start(self) -> _Worker:
+        ours, theirs = socket.socketpair()
+        try:
+            command = [sys.executable, "-m", "sealift.crew.worker", str(theirs.fileno())]
+            process = await run_sync(
+                lambda: subprocess.Popen(  # noqa: S603 (ourselves)
+                    command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+                )
+            )
+        except OSError as error:
+            ours.close()
+            raise LocalStorageError(
+                f"no worker process can be started ({error.strerror}); run with --processes 1", code="NoProcess"
+            ) from error
+        finally:
+            theirs.close()
+        channel = await Channel.over(ours)
+        channel.send(("orders", pickle.dumps(self._orders)))
+        worker = _Worker(process, channel)
+        self._workers.append(worker)
+        return worker
+
+    async def _hear(self, worker: _Worker) -> None:
+        """Hear a worker out, until it hangs up."""
+        async with anyio.create_task_group() as answers:
+            while (message := await worker.channel.receive()) is not None:
+                if message[0] == "news":
+                    self._note(worker, message)
+                elif message[0] == "question":
+                    answers.start_soon(self._answer, worker, *message[1:])
+                elif message[0] == "ready":
+                    worker.ready = True
+                    self._started()
+                    self._room.set()
+                    if self._over:
+                        worker.channel.send(("end",))
+            answers.cancel_scope.cancel()
+
+    def _note(self, worker: _Worker, message: Message) -> None:
+        _, received, reached, ends = message
+        decider = self._decider
+        if received:
+            decider.received(received)
+        for number, offset in reached:
+            if number in worker.handed:
+                worker.handed[number] = (offset, worker.handed[number][1])
+                decider.reached(number, offset)
+        for packed in ends:
+            end = unpacked_end(packed)
+            worker.bytes -= worker.handed.pop(end.number)[1]
+            decider.ended(end)
+        if ends:
+            self._room.set()
+
+    async def _answer(self, worker: _Worker, number: int, what: str, about: str) -> None:
+        answer: object
+        try:
+            if what == "route":
+                answer = await self._access.route(about)
+            elif what == "credentials":
+                answer = await self._access.credentials()
+            else:
+                answer = await self._access.renew()
+        except (SealiftError, OffTheWireError) as error:
+            answer = error
+        worker.channel.send(("answer", number, pickle.dumps(answer)))
+
+    async def _dismiss(self, worker: _Worker) -> None:
+        """Let a worker end: it names what is complete, and tells of it. One that does not is killed."""
+        worker.channel.send(("stop",))
+        with anyio.move_on_after(PATIENCE):
+            while (message := await worker.channel.receive()) is not None:
+                if message[0] == "news":
+                    self._note(worker, message)
+        worker.channel.close()
+        self._workers.remove(worker)
+        if worker.process.poll() is None:
+            try:
+                await run_sync(worker.process.wait, PATIENCE)
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+                await run_sync(worker.process.wait)
+
+    def _bury(self, worker: _Worker) -> None:
+        """Let what a dead worker was handed go back in line. Raises LocalStorageError if that happens all the time."""
+        self._deaths += 1
+        how = f"a worker process ended with status {worker.process.returncode}"
+        if self._deaths > MOST_DEATHS:
+            raise LocalStorageError(
+                f"{how}, and {self._deaths - 1} before it: look into the system's log (out of memory?), or run with "
+                "--processes 1",
+                code="WorkersDie",
+            )
+        for number, (reached, _) in worker.handed.items():
+            self._decider.ended(Ended(number, reached, placed=False, error=Transient(how, code="WorkerDied")))
+        worker.handed.clear()
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

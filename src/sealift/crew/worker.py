@@ -1,0 +1,209 @@
+"""What a worker process does: lanes, as in a run without workers, whose decider is at the other end of a channel."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import signal
+import socket
+import sys
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+
+from sealift.attempt import Attempt, Ended
+from sealift.bandwidth import Bandwidth
+from sealift.config import ConnectionSettings, Durability
+from sealift.crew.channel import Channel, Message, packed_end, unpacked_attempt
+from sealift.destination import Destination
+from sealift.lanes import Lanes
+from sealift.retry import RetrySettings
+from sealift.s3.persistent import PersistentStore
+from sealift.s3.route import Route
+from sealift.s3.signing import Credentials
+from sealift.s3.wire import WireStore
+from sealift.writing import Writer
+
+TELL_AFTER = 0.002
+"""Seconds for which ends are gathered: a message costs 20 µs at both ends, an object's end in it 2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What a worker has to know before it begins."""
+
+    path: Path
+    """The destination, locked by the parent."""
+    connection: ConnectionSettings
+    durability: Durability
+    lanes: int
+    max_bandwidth: float | None
+    ca_bundle: Path | None
+
+
+class _Parent:
+    """The parent, as the lanes' `Decider` and the store's `Access`."""
+
+    def __init__(self, channel: Channel, orders: Orders) -> None:
+        self._channel = channel
+        self._orders = orders
+        self._attempts: deque[Attempt] = deque()
+        self._over = False
+        self._arrived = anyio.Event()
+        self._received = 0
+        self._reached: dict[int, int] = {}
+        self._ends: list[Message] = []
+        self._telling: asyncio.TimerHandle | None = None
+        self._questions: dict[int, asyncio.Future[bytes]] = {}
+        self._asked = 0
+        self._known: Credentials | None = None
+
+    # ── Decider ─────────────────────────────────────────────────────────────────────────────────────
+
+    async def take(self) -> Attempt | None:
+        """See `Decider.take`."""
+        while not self._attempts:
+            if self._over:
+                return None
+            await self._arrived.wait()
+        return self._attempts.popleft()
+
+    def received(self, size: int) -> None:
+        """See `Decider.received`."""
+        self._received += size
+        self._tell_soon()
+
+    def reached(self, number: int, offset: int) -> None:
+        """See `Decider.reached`."""
+        self._reached[number] = offset
+        self._tell_soon()
+
+    def ended(self, end: Ended) -> None:
+        """See `Decider.ended`."""
+        self._reached.pop(end.number, None)
+        self._ends.append(packed_end(end))
+        self._tell_soon()
+
+    # ── Access ──────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def ca_bundle(self) -> Path | None:
+        """See `Access.ca_bundle`."""
+        return self._orders.ca_bundle
+
+    async def route(self, bucket: str) -> Route:
+        """See `Access.route`."""
+        route = await self._ask("route", bucket)
+        if not isinstance(route, Route):
+            raise TypeError(route)
+        return route
+
+    async def credentials(self) -> Credentials | None:
+        """See `Access.credentials`."""
+        credentials = await self._ask("credentials", "")
+        if not isinstance(credentials, Credentials | None):
+            raise TypeError(credentials)
+        self._known = credentials
+        return credentials
+
+    async def renew(self) -> bool:
+        """See `Access.renew`."""
+        before = self._known
+        renewed = await self._ask("renew", "")
+        return bool(renewed) or await self.credentials() != before  # another worker may have been quicker
+
+    # ── Both ────────────────────────────────────────────────────────────────────────────────────────
+
+    async def listen(self, lanes: Lanes, scope: anyio.CancelScope) -> None:
+        """Hear the parent out: until it hangs up, or says that there is no more to do."""
+        while (message := await self._channel.receive()) is not None:
+            kind = message[0]
+            if kind == "attempts":
+                self._attempts.extend([unpacked_attempt(packed) for packed in message[1]])
+            elif kind == "call off":
+                lanes.call_off(message[1])
+            elif kind == "answer":
+                self._questions.pop(message[1]).set_result(message[2])
+            elif kind == "end":
+                self._over = True
+            elif kind == "stop":
+                break
+            arrived, self._arrived = self._arrived, anyio.Event()
+            arrived.set()
+        scope.cancel()
+
+    def tell(self) -> None:
+        """Tell the parent what has come about."""
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
+        if self._received or self._reached or self._ends:
+            self._channel.send(("news", self._received, list(self._reached.items()), self._ends))
+            self._received, self._reached, self._ends = 0, {}, []
+
+    def _tell_soon(self) -> None:
+        if self._telling is None:
+            self._telling = asyncio.get_running_loop().call_later(TELL_AFTER, self._tell_now)
+
+    def _tell_now(self) -> None:
+        self._telling = None
+        self.tell()
+
+    async def _ask(self, what: str, about: str) -> object:
+        self._asked += 1
+        number = self._asked
+        answer = self._questions[number] = asyncio.get_running_loop().create_future()
+        self._channel.send(("question", number, what, about))
+        try:
+            reply = pickle.loads(await answer)  # noqa: S301 (our own parent's)
+        finally:
+            self._questions.pop(number, None)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+
+async def work(end: socket.socket) -> None:
+    """Carry out what comes over `end`, until the other end hangs up."""
+    channel = await Channel.over(end)
+    first = await channel.receive()
+    if first is None:
+        return
+    orders: Orders = pickle.loads(first[1])  # noqa: S301 (our own parent's)
+    parent = _Parent(channel, orders)
+    try:
+        with Destination.open(orders.path, create=True) as destination:
+            async with WireStore(parent, orders.connection) as wire, anyio.create_task_group() as beside:
+                lanes = Lanes(
+                    store=PersistentStore(wire, RetrySettings(), told=_unheard),
+                    decider=parent,
+                    writer=Writer(destination, destination.partial_fd, orders.durability),
+                    bandwidth=Bandwidth(orders.max_bandwidth),
+                    most=orders.lanes,
+                )
+                beside.start_soon(parent.listen, lanes, beside.cancel_scope)
+                channel.send(("ready",))
+                await lanes.run()
+                beside.cancel_scope.cancel()
+    finally:
+        parent.tell()
+        channel.close()
+        await asyncio.sleep(0)
+
+
+def _unheard(error: Exception) -> None:
+    """Hear of a listing that is tried again: a worker lists nothing."""
+
+
+def main() -> None:
+    """Run a worker: the descriptor of its end of the channel is its only argument."""
+    # A terminal's Ctrl-C and a service manager's SIGTERM reach the whole group: the parent says what to do about it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    anyio.run(work, socket.socket(fileno=int(sys.argv[1])), backend_options={"use_uvloop": True})
+
+
+if __name__ == "__main__":
+    main()
