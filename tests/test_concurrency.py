@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from benchmarks.concurrency.model import Scenario, simulate
+from benchmarks.concurrency.rules import Fixed
+from benchmarks.concurrency.scenarios import SCENARIOS
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealift.concurrency import HIGHEST, INITIAL, LONGEST, LOOK, REFUSED, Concurrency, Totals
+
+# Seconds passed, GETs answered, GETs refused, bytes received, share of the limit under way, share of the CPU used.
+stretches = st.tuples(
+    st.floats(0, 3),
+    st.integers(0, 5000),
+    st.integers(0, 200),
+    st.integers(0, 10**9),
+    st.floats(0, 3),
+    st.floats(0, 1),
+)
+histories = st.lists(stretches, max_size=200)
+
+SEEDS = [1, 2]
+
+
+def scenario(name: str) -> Scenario:
+    return next(each for each in SCENARIOS if each.name == name)
+
+
+class Run:
+    """Totals that grow as told, and the controller that sees them."""
+
+    def __init__(self, limits: Concurrency) -> None:
+        self.limits = limits
+        self.now = 0.0
+        self.totals = Totals(received=0, answered=0, refused=0, under_way=0, cpu=0.0)
+        limits.look(self.totals, self.now)
+
+    def goes_on(
+        self,
+        seconds: float,
+        *,
+        answered: int = 0,
+        refused: int = 0,
+        received: int = 0,
+        full: float = 1.0,
+        busy: float = 0.0,
+    ) -> int:
+        """Let time pass, and return the limit after it. `full` is the share of the limit that is under way."""
+        self.now += seconds
+        self.totals = Totals(
+            received=self.totals.received + received,
+            answered=self.totals.answered + answered,
+            refused=self.totals.refused + refused,
+            under_way=int(full * self.limits.limit),
+            cpu=self.totals.cpu + busy * seconds,
+        )
+        return self.limits.look(self.totals, self.now)
+
+
+def started(highest: int = HIGHEST, initial: int = INITIAL) -> Run:
+    return Run(Concurrency(highest=highest, initial=initial, now=0.0))
+
+
+@given(st.integers(1, 3000), st.integers(1, 3000), histories)
+def test_the_limit_is_at_least_one_and_at_most_the_highest_whatever_happens(
+    highest: int, initial: int, history: list[tuple[float, int, int, int, float, float]]
+) -> None:
+    run = started(highest, initial)
+    for seconds, answered, refused, received, full, busy in history:
+        limit = run.goes_on(seconds, answered=answered, refused=refused, received=received, full=full, busy=busy)
+        assert 1 <= limit <= highest
+
+
+@given(st.integers(1, HIGHEST), histories, st.floats(0, 0.89))
+def test_a_run_that_does_not_need_its_limit_never_sees_it_grow(
+    initial: int, history: list[tuple[float, int, int, int, float, float]], full: float
+) -> None:
+    run = started(initial=initial)
+    before = initial
+    for seconds, answered, refused, received, _, busy in history:
+        limit = run.goes_on(seconds, answered=answered, refused=refused, received=received, full=full, busy=busy)
+        assert limit <= before
+        before = limit
+
+
+@given(histories, st.floats(0.02, 1.0))
+def test_lasting_refusals_bring_any_limit_down_to_one(
+    history: list[tuple[float, int, int, int, float, float]], share: float
+) -> None:
+    run = started()
+    for seconds, answered, refused, received, full, busy in history:
+        run.goes_on(seconds, answered=answered, refused=refused, received=received, full=full, busy=busy)
+    reached = run.limits.limit
+    for _ in range(60):
+        limit = run.goes_on(LONGEST, answered=int(10_000 * (1 - share)), refused=int(10_000 * share))
+        assert limit <= reached
+        reached = limit
+    assert reached == 1
+
+
+@given(histories)
+def test_refusals_that_are_an_accident_shrink_nothing(history: list[tuple[float, int, int, int, float, float]]) -> None:
+    """The same run with and without a few 503s."""
+    with_accidents, without = started(), started()
+    for seconds, answered, _, received, full, busy in history:
+        few = int(answered * REFUSED / 2)
+        one = with_accidents.goes_on(
+            seconds, answered=answered - few, refused=few, received=received, full=full, busy=busy
+        )
+        other = without.goes_on(seconds, answered=answered - few, received=received, full=full, busy=busy)
+        if seconds >= LONGEST:
+            assert one == other
+
+
+def test_looks_before_one_is_due_change_nothing() -> None:
+    run = started()
+    run.goes_on(LOOK)
+    due = run.limits.due
+    assert run.goes_on(LOOK / 2, answered=10**6) == INITIAL
+    assert run.limits.due == due
+
+
+def test_the_start_doubles_while_that_brings_a_quarter_more() -> None:
+    run = started(initial=8)
+    assert run.goes_on(0.03, answered=8) == 16
+    assert run.goes_on(0.03, answered=16) == 32
+    assert run.goes_on(0.03, answered=32) == 64
+
+
+def test_the_start_ends_at_the_best_limit_seen() -> None:
+    run = started(initial=8)
+    rates = {8: 1000, 16: 1900, 32: 2000}
+    limits = [run.goes_on(0.1, answered=rates[run.limits.limit] // 10) for _ in range(4)]
+    assert limits == [16, 32, 32, 16]
+
+
+def test_bytes_that_come_without_an_end_of_a_get_are_goodput_too() -> None:
+    run = started(initial=8)
+    assert run.goes_on(LONGEST, received=100 * 2**20) == 16
+    assert run.goes_on(LONGEST, received=200 * 2**20) == 32
+
+
+def test_a_saturated_cpu_ends_the_growth() -> None:
+    run = started()
+    assert all(run.goes_on(0.3, answered=1000 * step, busy=1.0) <= INITIAL for step in range(1, 100))
+
+
+def test_refusals_at_the_start_take_the_last_doubling_back() -> None:
+    run = started(initial=8)
+    run.goes_on(0.03, answered=8)
+    run.goes_on(0.03, answered=16)
+    assert run.goes_on(0.03, answered=28, refused=4) == 16
+
+
+def test_a_change_is_judged_only_when_the_gets_of_before_are_gone() -> None:
+    run = started(initial=8)
+    run.goes_on(0.03, answered=8)
+    assert run.goes_on(0.03, answered=10, refused=6) == 8
+    assert run.goes_on(0.3, answered=10, refused=6) == 8
+    assert run.goes_on(0.3, answered=10, refused=6) == 5
+
+
+@pytest.mark.parametrize("numbers", [{"highest": 0}, {"highest": 8, "initial": 0}])
+def test_a_limit_below_one_is_refused(numbers: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        Concurrency(now=0.0, **numbers)
+
+
+@pytest.mark.parametrize(
+    ("name", "best"),
+    [
+        ("laptop: 50 Mb/s, 40 ms, 8 MiB parts", 4),
+        ("2 cores, loopback, 16 KiB", 12),
+        ("2 cores, loopback, 8 MiB", 4),
+        ("10 Gb/s, 30 ms, 16 KiB", 384),
+        ("100 Gb/s, 100 ms, 8 MiB parts", 256),
+        ("S3 refuses beyond 3,500 GETs/s, 40 ms", 128),
+        ("1 Gb/s halves and recovers, 30 ms, 1 MiB", 32),
+        ("log-normal sizes, 5 Gb/s, 60 ms", 256),
+        ("a disk that stalls, 2 Gb/s, 30 ms, 1 MiB", 64),
+    ],
+)
+def test_after_the_start_no_fixed_limit_does_much_better(name: str, best: int) -> None:
+    """`best` is what the sweep of benchmarks/concurrency found; work is compared over the second half of the time."""
+    there = scenario(name)
+    ours = sum(simulate(there, Concurrency(highest=HIGHEST, now=0.0), seed).late for seed in SEEDS)
+    fixed = sum(simulate(there, Fixed(best), seed).late for seed in SEEDS)
+    assert ours >= 0.9 * fixed
+
+
+def test_a_short_run_does_not_spend_its_time_growing() -> None:
+    there = scenario("2,000 × 16 KiB, 30 ms")
+    ours = simulate(there, Concurrency(highest=HIGHEST, now=0.0))
+    s5cmds = simulate(there, Fixed(256))
+    assert ours.seconds <= 1.25 * s5cmds.seconds
+
+
+def test_the_highest_limit_is_enough_or_all_there_is() -> None:
+    there = replace(scenario("10 Gb/s, 30 ms, 16 KiB"), seconds=2.0)
+    result = simulate(there, Concurrency(highest=48, now=0.0))
+    assert max(limit for _, limit in result.limits) == 48
