@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -146,6 +147,59 @@ def test_bytes_that_come_without_an_end_of_a_get_are_goodput_too() -> None:
 def test_a_saturated_cpu_ends_the_growth() -> None:
     run = started()
     assert all(run.goes_on(0.3, answered=1000 * step, busy=1.0) <= INITIAL for step in range(1, 100))
+
+
+def knee(limit: int) -> int:
+    """The GETs that a quarter of a second brings where eight at once are as good as more."""
+    return 25 * min(limit, 8)
+
+
+def until_the_step_up() -> Run:
+    """Return a run at the knee that is just trying eleven after eight."""
+    run = started(initial=8)
+    while run.limits.limit != 11:
+        run.goes_on(0.25, answered=knee(run.limits.limit))
+    return run
+
+
+def test_at_the_knee_a_step_down_and_a_step_up_are_tried_and_rests_grow() -> None:
+    run = started(initial=8)
+    limits = [run.goes_on(0.25, answered=knee(run.limits.limit)) for _ in range(60)]
+    assert limits[:4] == [16, 16, 8, 8]
+    assert limits[4:10] == [5, 5, 8, 8, 11, 11]
+    tried = [index for index, limit in enumerate(limits) if limit == 5]
+    rests = [later - index for index, later in itertools.pairwise(tried) if later - index > 1]
+    assert len(rests) >= 2
+    assert rests == sorted(set(rests))
+
+
+def test_a_step_up_that_is_refused_is_taken_back_and_no_more() -> None:
+    run = until_the_step_up()
+    run.goes_on(0.25, answered=200)
+    assert run.goes_on(0.25, answered=190, refused=10) == 8
+
+
+def test_a_step_is_not_taken_when_the_goodput_grew_by_itself() -> None:
+    run = until_the_step_up()
+    limits = [run.goes_on(0.25, answered=answered) for answered in (220, 240, 260, 280, 300)]
+    assert limits == [11, 11, 8, 8, 8]
+
+
+def test_a_step_is_taken_that_was_better_than_before_and_than_after() -> None:
+    run = until_the_step_up()
+    limits = [run.goes_on(0.25, answered=answered) for answered in (260, 260, 260, 200, 200)]
+    assert limits == [11, 11, 8, 8, 11]
+
+
+@pytest.mark.parametrize(("rounds", "then"), [((400, 200), 8), ((200, 400), 8), ((400, 400), 5), ((80, 80), 5)])
+def test_two_odd_rounds_end_a_rest_and_one_does_not(rounds: tuple[int, int], then: int) -> None:
+    run = until_the_step_up()
+    assert [run.goes_on(0.25, answered=200) for _ in range(3)] == [11, 8, 8]
+    assert [run.goes_on(0.25, answered=answered) for answered in rounds] == [8, then]
+
+
+def test_doubling_stops_at_the_highest() -> None:
+    assert started(highest=12, initial=8).goes_on(0.03, answered=8) == 12
 
 
 def test_refusals_at_the_start_take_the_last_doubling_back() -> None:
