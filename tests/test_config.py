@@ -7,7 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealift.config import CONCURRENCY, Settings, TransferSettings, or_auto, parse_count, parse_rate, parse_size
+from sealift.concurrency import HIGHEST
+from sealift.config import (
+    LANE_MEMORY,
+    SDK_CONCURRENCY,
+    SPARE_DESCRIPTORS,
+    Durability,
+    Settings,
+    TransferSettings,
+    one_of,
+    or_auto,
+    parse_count,
+    parse_rate,
+    parse_size,
+)
 from sealift.errors import ConfigError
 
 UNITS = {
@@ -99,8 +112,34 @@ def test_auto_is_none_and_everything_else_is_read() -> None:
 
 
 def test_the_number_of_workers_is_the_users_or_a_default() -> None:
-    assert TransferSettings().workers == CONCURRENCY
+    assert TransferSettings().workers == SDK_CONCURRENCY
     assert TransferSettings(concurrency=3).workers == 3
+
+
+@given(
+    memory=st.integers(1, 1 << 40),
+    descriptors=st.integers(0, 1 << 20),
+    concurrency=st.none() | st.integers(1, 10_000),
+)
+def test_there_is_a_lane_at_least_and_no_more_than_memory_and_descriptors_allow(
+    memory: int, descriptors: int, concurrency: int | None
+) -> None:
+    lanes = TransferSettings(memory=memory, concurrency=concurrency).lanes(descriptors)
+    assert 1 <= lanes <= max(1, concurrency or HIGHEST)
+    assert lanes == 1 or lanes * LANE_MEMORY <= memory
+    assert lanes == 1 or lanes + SPARE_DESCRIPTORS <= descriptors
+
+
+def test_bandwidth_is_shared_out_among_processes() -> None:
+    assert TransferSettings(max_bandwidth=100.0).share_of_bandwidth(4) == 25.0
+    assert TransferSettings().share_of_bandwidth(4) is None
+
+
+def test_a_word_is_one_of_those_there_are() -> None:
+    read = one_of(Durability)
+    assert read("batch") is Durability.BATCH
+    with pytest.raises(ConfigError, match="'lots' is not one of none, batch and file"):
+        read("lots")
 
 
 def test_settings_are_frozen_and_complete_without_arguments() -> None:

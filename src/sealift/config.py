@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from sealift.concurrency import HIGHEST
 from sealift.errors import ConfigError
 from sealift.planning import MIB
 from sealift.retry import RetrySettings
@@ -16,10 +17,12 @@ from sealift.selection import Filter
 
 E = TypeVar("E", bound=enum.StrEnum)
 
-CONCURRENCY = 32
-"""GETs at once where none are chosen: with S3's 100–200 ms to the first byte of a small object (AWS
-performance guidelines) this is 160–320 objects a second, about what one SDK client's CPU is good for."""
+SDK_CONCURRENCY = 32
+"""GETs at once through the SDK where none are chosen: with S3's 100–200 ms to the first byte of a small object (AWS
+performance guidelines) this is 160–320 objects a second, and a core of CPU is good for some 800."""
 
+SPARE_DESCRIPTORS = 256
+"""Open files that are not connections: 128 directories, 64 objects that are being placed, the lock, logs and pipes."""
 
 LANE_MEMORY = 256 * 1024
 """Bytes that one GET under way holds: the buffer that its connection receives into."""
@@ -68,22 +71,22 @@ class TransferSettings:
     processes: int | None = None
     part_size: int | None = None
     memory: int = 256 * MIB
-    """For bodies in flight: 32 workers with a write buffer of 1 MiB need an eighth of it."""
+    """For bodies in flight: enough for 1,024 GETs at once that are written as they come."""
     max_bandwidth: float | None = None
 
     @property
     def workers(self) -> int:
-        """How many GETs may be under way at once."""
-        return CONCURRENCY if self.concurrency is None else self.concurrency
+        """How many GETs may be under way at once through the SDK, or to a stream."""
+        return SDK_CONCURRENCY if self.concurrency is None else self.concurrency
+
+    def lanes(self, descriptors: int) -> int:
+        """Return for how many GETs at once there is memory, and descriptors, at the most as many as were chosen."""
+        room = min(self.memory // LANE_MEMORY, descriptors - SPARE_DESCRIPTORS)
+        return max(1, min(room, HIGHEST if self.concurrency is None else self.concurrency))
 
     def share_of_bandwidth(self, processes: int) -> float | None:
         """Return what each of so many processes may receive, in bytes a second."""
         return None if self.max_bandwidth is None else self.max_bandwidth / processes
-
-    @property
-    def lanes(self) -> int:
-        """How many of them there is memory for."""
-        return max(1, min(self.workers, self.memory // LANE_MEMORY))
 
 
 class Durability(enum.StrEnum):

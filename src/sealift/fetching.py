@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import anyio
 from anyio.to_thread import run_sync
 
 from sealift.bandwidth import Bandwidth
-from sealift.config import Settings
+from sealift.concurrency import HIGHEST, INITIAL
+from sealift.config import SPARE_DESCRIPTORS, Settings
 from sealift.crew.parent import Crew, cores
 from sealift.crew.rule import LOOK_EVERY, CrewRule
 from sealift.fetch import Fetcher, Job, Landing
@@ -32,12 +35,14 @@ async def fetch_all(
     tally: Tally,
     start_over: Callable[[Job, RemoteObject], Awaitable[None]],
     writer: Writer,
+    wire: bool,
     crew_of: Callable[[int, Fetcher, Callable[[], None]], Crew] | None = None,
 ) -> frozenset[str]:
     """Fetch what `feed` puts in the line and closes it, and return which partial files wait for the next run.
 
-    `crew_of` makes a crew of so many worker processes for a fetcher, which calls back when they are at work. Whatever
-    happens, what is on disk of unfinished objects is recorded on the way out. Raises RunError.
+    On the `wire`, how many GETs are under way at once is found out, if nobody chose it; the SDK's pool has a fixed
+    size. `crew_of` makes a crew of so many worker processes for a fetcher, which calls back when they are at work.
+    Whatever happens, what is on disk of unfinished objects is recorded on the way out. Raises RunError.
     """
     fetchers: list[Fetcher] = []
     try:
@@ -52,12 +57,15 @@ async def fetch_all(
                     tasks=tasks,
                     start_over=start_over,
                 )
+                transfer = settings.transfer
+                room = transfer.lanes(descriptors())
                 lanes = Lanes(
                     store=store,
                     decider=fetcher,
                     writer=writer,
-                    bandwidth=Bandwidth(settings.transfer.max_bandwidth),
-                    most=settings.transfer.lanes,
+                    bandwidth=Bandwidth(transfer.max_bandwidth),
+                    most=room if wire else min(room, transfer.workers),
+                    initial=INITIAL if wire and transfer.concurrency is None else None,
                 )
                 fetcher.call_off = lanes.call_off
                 fetchers.append(fetcher)
@@ -96,6 +104,18 @@ async def _carry_out(
 
             fetcher.call_off = call_off
             await crew.run()
+
+
+def descriptors() -> int:
+    """Return how many files and connections this process may have open, after asking for enough."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = HIGHEST + SPARE_DESCRIPTORS
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        raised = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with suppress(OSError, ValueError):  # some systems forbid even that
+            resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
+            soft = raised
+    return wanted if soft == resource.RLIM_INFINITY else soft
 
 
 async def _limits(rule: CrewRule) -> bool:

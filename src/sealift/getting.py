@@ -43,7 +43,7 @@ from sealift.partial import PartialFile, partial_name, translated
 from sealift.planning import MIB, count_parts, part_size_for, parts
 from sealift.retry import Attempts, after
 from sealift.s3 import connected
-from sealift.s3.store import ObjectStore
+from sealift.s3.persistent import PersistentStore
 from sealift.s3.translate import ARCHIVED, archived
 from sealift.selection import Location, parse_location
 from sealift.stream import Stream
@@ -155,11 +155,11 @@ class _Run:
         finally:
             self._tally.observer.finished(self.summary())
 
-    def connected(self) -> AbstractAsyncContextManager[ObjectStore]:
+    def connected(self) -> AbstractAsyncContextManager[PersistentStore]:
         """Open the store."""
         return connected(self._settings, self._tally)
 
-    async def describe(self, store: ObjectStore, location: Location) -> RemoteObject | None:
+    async def describe(self, store: PersistentStore, location: Location) -> RemoteObject | None:
         """Look the object up; None, counted as failed, where that fails or it is archived."""
         try:
             remote = await store.head(location.bucket, location.key)
@@ -173,7 +173,7 @@ class _Run:
         self._tally.list(1)
         return remote
 
-    async def to_file(self, store: ObjectStore, remote: RemoteObject, path: Path) -> None:
+    async def to_file(self, store: PersistentStore, remote: RemoteObject, path: Path) -> None:
         """Fetch the object's parts, at once as many as the settings allow, and give the file its name at the end."""
         settings, workers = self._settings, self._settings.transfer.workers
         line: Line[Job] = Line(1, most_returned=workers)
@@ -192,6 +192,7 @@ class _Run:
 
                 await fetch_all(
                     feed,
+                    wire=await store.access_for([remote.bucket]) is not None,
                     store=store,
                     line=line,
                     landing=landing,
@@ -208,7 +209,7 @@ class _Run:
         self._tally.observer.planned(remote, landing.path.name, job.due, gets)
         return job
 
-    async def to_stream(self, store: ObjectStore, remote: RemoteObject, fd: int) -> None:
+    async def to_stream(self, store: PersistentStore, remote: RemoteObject, fd: int) -> None:
         """Fetch the object's parts and write them out in order."""
         stream = Stream(fd, "the output")
         restarts = 0
@@ -246,7 +247,7 @@ class _Ordered:
     """The parts of one object version on their way to a stream."""
 
     def __init__(
-        self, store: ObjectStore, remote: RemoteObject, settings: Settings, tally: Tally, stream: Stream
+        self, store: PersistentStore, remote: RemoteObject, settings: Settings, tally: Tally, stream: Stream
     ) -> None:
         self.written = 0
         self._store = store

@@ -1,16 +1,21 @@
 """Tasks that carry out attempts: one GET each at a time, its bytes written as they come.
 
 A lane holds one connection's buffer and nothing else: bytes go from where they arrived to where they belong, so what
-all lanes together hold in memory is their number times `LANE_MEMORY`.
+all lanes together hold in memory is their number times `config.LANE_MEMORY`. How many there are is fixed, or follows
+what they find out together (`sealift.concurrency`).
 """
 
 from __future__ import annotations
 
+import time
+
 import anyio
+from anyio.abc import TaskGroup
 
 from sealift.attempt import Attempt, Decider, Ended
 from sealift.bandwidth import Bandwidth
-from sealift.errors import SealiftError
+from sealift.concurrency import INITIAL, Concurrency, Totals
+from sealift.errors import SealiftError, Throttled
 from sealift.s3.store import ObjectStore
 from sealift.writing import Filling, Writer
 
@@ -19,17 +24,37 @@ class Lanes:
     """So many tasks at the most, all alike. `run` them; `call_off` single attempts."""
 
     def __init__(
-        self, *, store: ObjectStore, decider: Decider, writer: Writer, bandwidth: Bandwidth, most: int
+        self,
+        *,
+        store: ObjectStore,
+        decider: Decider,
+        writer: Writer,
+        bandwidth: Bandwidth,
+        most: int,
+        initial: int | None = INITIAL,
     ) -> None:
+        """With `initial` lanes to begin with, their number is found out; without, there are always `most`."""
         self._store = store
         self._decider = decider
         self._writer = writer
         self._bandwidth = bandwidth
         self._most = most
+        self._concurrency: Concurrency | None = None
+        if initial is not None:
+            self._concurrency = Concurrency(highest=most, initial=initial, now=time.monotonic())
+        self._lanes: TaskGroup | None = None
+        self._count = 0
+        self._under_way = 0
+        self._received = self._answered = self._refused = 0
         self._scopes: dict[int, anyio.CancelScope] = {}
         self._retired = False
         self.over = False
         """There is no more to do."""
+
+    @property
+    def limit(self) -> int:
+        """How many there may be now."""
+        return self._most if self._concurrency is None else self._concurrency.limit
 
     async def run(self) -> None:
         """Carry out attempts until there are no more. Raises RunError."""
@@ -37,9 +62,8 @@ class Lanes:
         async with anyio.create_task_group() as beside:
             beside.start_soon(self._writer.name_batches, ended)
             try:
-                async with anyio.create_task_group() as lanes:
-                    for _ in range(self._most):
-                        lanes.start_soon(self._lane)
+                async with anyio.create_task_group() as self._lanes:
+                    self._fill_up()
             finally:
                 self.over = not self._retired
                 beside.cancel_scope.cancel()
@@ -55,12 +79,42 @@ class Lanes:
         """Take no more attempts: others do from now on."""
         self._retired = True
 
+    def _fill_up(self) -> None:
+        while self._lanes is not None and self._count < self.limit:
+            self._count += 1
+            self._lanes.start_soon(self._lane)
+
     async def _lane(self) -> None:
         decider = self._decider
-        while not self._retired and (attempt := await decider.take()) is not None:
-            end = await self._small(attempt) if attempt.spot is not None else await self._part(attempt)
-            if end is not None:
-                decider.ended(end)
+        try:
+            while not self._retired and self._count <= self.limit and (attempt := await decider.take()) is not None:
+                self._under_way += 1
+                try:
+                    end = await self._small(attempt) if attempt.spot is not None else await self._part(attempt)
+                    self._look(0 if end is not None and end.error is not None else 1)
+                finally:
+                    self._under_way -= 1
+                if end is not None:
+                    self._refused += isinstance(end.error, Throttled) and end.error.service == "s3"
+                    decider.ended(end)
+        finally:
+            self._count -= 1
+
+    def _look(self, answered: int) -> None:
+        """Let the number of lanes follow what came of it, now and then."""
+        self._answered += answered
+        concurrency = self._concurrency
+        if concurrency is None or (now := time.monotonic()) < concurrency.due:
+            return
+        totals = Totals(
+            received=self._received,
+            answered=self._answered,
+            refused=self._refused,
+            under_way=self._under_way,
+            cpu=time.thread_time(),
+        )
+        concurrency.look(totals, now)
+        self._fill_up()
 
     async def _small(self, attempt: Attempt) -> Ended | None:
         """GET a whole object and put it in its place. None: it waits there for its batch."""
@@ -100,8 +154,11 @@ class Lanes:
         decider, number, stop = self._decider, attempt.number, attempt.part.range.stop
         async with self._store.open(attempt.remote, attempt.part) as body:
             while data := await body.read():
-                decider.received(len(data))
+                size = len(data)
+                decider.received(size)
+                self._received += size
+                self._look(0)
                 await filling.write(data)
                 if filling.reached < stop:
                     decider.reached(number, filling.reached)
-                await self._bandwidth.spend(len(data))
+                await self._bandwidth.spend(size)

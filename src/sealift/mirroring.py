@@ -23,6 +23,7 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from anyio.to_thread import run_sync
 
+from sealift.concurrency import INITIAL
 from sealift.config import Durability, Settings
 from sealift.crew.parent import Crew
 from sealift.crew.worker import Orders
@@ -30,7 +31,7 @@ from sealift.destination import Destination
 from sealift.diff import Diff
 from sealift.errors import AccessError, ConfigError, ObjectError, RunError, SealiftError, SourceError
 from sealift.fetch import Fetcher, Job
-from sealift.fetching import fetch_all
+from sealift.fetching import descriptors, fetch_all
 from sealift.line import Line
 from sealift.localpath import Clashes, local_path
 from sealift.model import Ending, Forecast, RemoteObject, Summary
@@ -135,7 +136,8 @@ def _crew(
         path=path,
         connection=settings.connection,
         durability=settings.storage.durability,
-        lanes=max(1, settings.transfer.lanes // processes),
+        lanes=max(1, settings.transfer.lanes(descriptors()) // processes),
+        initial=None if settings.transfer.concurrency is not None else max(1, INITIAL // processes),
         max_bandwidth=settings.transfer.share_of_bandwidth(processes),
         ca_bundle=access.ca_bundle,
     )
@@ -186,6 +188,7 @@ class Run:
             tally=self.tally,
             start_over=start_over,
             writer=Writer(destination, destination.partial_fd, durability),
+            wire=access is not None,
             crew_of=None if access is None else bind(_crew, settings, destination.path.absolute(), access),
         )
         if not self._to_list:

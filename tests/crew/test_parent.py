@@ -112,7 +112,7 @@ def part(number, remote, start, stop):
 
 
 def crew_for(everything, dest, *, processes=2, lanes=4, durability=Durability.BATCH):
-    orders = Orders(dest, ConnectionSettings(), durability, lanes, None, None)
+    orders = Orders(dest, ConnectionSettings(), durability, lanes, None, None, None)
     return Crew(decider=everything, access=everything, orders=orders, processes=processes, started=lambda: None)
 
 
@@ -331,7 +331,7 @@ async def test_workers_that_die_all_the_time_end_the_run(server, tmp_path, monke
     assert MOST_DEATHS > 2
     everything = Everything(server)
     everything.waiting = 1
-    orders = Orders(tmp_path / "file" / "below", ConnectionSettings(), Durability.NONE, 1, None, None)
+    orders = Orders(tmp_path / "file" / "below", ConnectionSettings(), Durability.NONE, 1, None, None, None)
     (tmp_path / "file").write_bytes(b"")  # no destination can be opened there: each worker ends at once
     crew = Crew(decider=everything, access=everything, orders=orders, processes=1, started=lambda: None)
     with anyio.fail_after(60), pytest.raises(ExceptionGroup) as caught:

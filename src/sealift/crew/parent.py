@@ -41,6 +41,8 @@ class _Worker:
 
     process: subprocess.Popen[bytes]
     channel: Channel
+    lanes: int
+    """GETs that it may have under way now."""
     ready: bool = False
     handed: dict[int, tuple[int, int]] = field(default_factory=dict)
     """By an attempt's number: the offset that it has reached, and how many bytes it is."""
@@ -104,10 +106,9 @@ class Crew:
 
     def _with_room(self) -> _Worker | None:
         best: _Worker | None = None
-        lanes = self._orders.lanes
         for worker in self._workers:
             many = len(worker.handed)
-            has_room = many < lanes or (many < lanes + AHEAD and worker.bytes < BYTES_AHEAD)
+            has_room = many < worker.lanes or (many < worker.lanes + AHEAD and worker.bytes < BYTES_AHEAD)
             if worker.ready and has_room and (best is None or many < len(best.handed)):
                 best = worker
         return best
@@ -142,7 +143,8 @@ class Crew:
             theirs.close()
         channel = await Channel.over(ours)
         channel.send(("orders", pickle.dumps(self._orders)))
-        worker = _Worker(process, channel)
+        orders = self._orders
+        worker = _Worker(process, channel, orders.lanes if orders.initial is None else orders.initial)
         self._workers.append(worker)
         return worker
 
@@ -163,7 +165,7 @@ class Crew:
             answers.cancel_scope.cancel()
 
     def _note(self, worker: _Worker, message: Message) -> None:
-        _, received, reached, ends = message
+        _, worker.lanes, received, reached, ends = message
         decider = self._decider
         if received:
             decider.received(received)

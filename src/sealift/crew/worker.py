@@ -39,6 +39,9 @@ class Orders:
     connection: ConnectionSettings
     durability: Durability
     lanes: int
+    """The most that it may have at once."""
+    initial: int | None
+    """How many it begins with, where their number is found out."""
     max_bandwidth: float | None
     ca_bundle: Path | None
 
@@ -59,6 +62,8 @@ class _Parent:
         self._questions: dict[int, asyncio.Future[bytes]] = {}
         self._asked = 0
         self._known: Credentials | None = None
+        self.lanes: Lanes | None = None
+        """Whoever carries out what comes."""
 
     # ── Decider ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -140,7 +145,8 @@ class _Parent:
             self._telling.cancel()
             self._telling = None
         if self._received or self._reached or self._ends:
-            self._channel.send(("news", self._received, list(self._reached.items()), self._ends))
+            limit = 0 if self.lanes is None else self.lanes.limit
+            self._channel.send(("news", limit, self._received, list(self._reached.items()), self._ends))
             self._received, self._reached, self._ends = 0, {}, []
 
     def _tell_soon(self) -> None:
@@ -182,7 +188,9 @@ async def work(end: socket.socket) -> None:
                     writer=Writer(destination, destination.partial_fd, orders.durability),
                     bandwidth=Bandwidth(orders.max_bandwidth),
                     most=orders.lanes,
+                    initial=orders.initial,
                 )
+                parent.lanes = lanes
                 beside.start_soon(parent.listen, lanes, beside.cancel_scope)
                 channel.send(("ready",))
                 await lanes.run()
