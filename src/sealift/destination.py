@@ -202,6 +202,22 @@ class Destination:
         except Blocked as blocked:
             return BlockedBy(blocked.depth, blocked.kind)
 
+    def facts_and_beside(self, path: LocalPath) -> tuple[Local, Local]:
+        """Return what is at the `path` of a file, and, where that is no file, what is at `beside_directory(path)`.
+
+        As `facts` of both, at half the price: that of most objects of a first run.
+        """
+        if self._directories is None:
+            return _MISSING, _MISSING
+        *parents, name = _file_segments(path)
+        beside = beside_directory(path).segments[-1]
+        try:
+            return self._in_directory(tuple(parents), lambda fd: _look_at_both(fd, name, beside), path)
+        except FileNotFoundError:
+            return _MISSING, _MISSING
+        except Blocked as blocked:
+            return BlockedBy(blocked.depth, blocked.kind), _MISSING
+
     @staticmethod
     def up_to_date(facts: Local, obj: RemoteObject) -> bool:
         """Whether the file has the object's size and modification time.
@@ -559,11 +575,32 @@ def _make(parent_fd: int, name: bytes, *, sync: bool) -> bool:
 
 
 def _look(directory_fd: int, name: bytes) -> Local:
+    found = _look_once(directory_fd, name)
+    if found is _MISSING:
+        _check_deleted(directory_fd)
+    return found
+
+
+def _look_at_both(directory_fd: int, name: bytes, beside: bytes) -> tuple[Local, Local]:
+    found = _look_once(directory_fd, name)
+    if isinstance(found, File):
+        return found, _MISSING
+    other = _look_once(directory_fd, beside)
+    if found is _MISSING:
+        _check_deleted(directory_fd)
+    return found, other
+
+
+def _check_deleted(directory_fd: int) -> None:
+    """Raise FileNotFoundError where the directory itself was deleted: there may be another of its name."""
+    if not os.fstat(directory_fd).st_nlink:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+
+def _look_once(directory_fd: int, name: bytes) -> Local:
     try:
         about = os.lstat(name, dir_fd=directory_fd)
     except FileNotFoundError:
-        if not os.fstat(directory_fd).st_nlink:
-            raise  # the directory itself was deleted, and there may be another of its name
         return _MISSING
     if stat.S_ISREG(about.st_mode):
         return File(about.st_size, about.st_mtime_ns)

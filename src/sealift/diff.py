@@ -122,17 +122,16 @@ class Diff:
 
     def _look_for_file(self, remote: RemoteObject, place: Place) -> Finding:
         path, strict = place.path, self._settings.selection.strict_keys
-        facts = self._destination.facts(path)
+        facts, facts_beside = self._destination.facts_and_beside(path)
         if isinstance(facts, File):
             if self._destination.up_to_date(facts, remote):
                 return self._way.outcome(remote, path, Ending.UP_TO_DATE)
         elif isinstance(facts, Directory):
-            beside = beside_directory(path)
-            if not strict and self._destination.up_to_date(self._destination.facts(beside), remote):
-                return self._way.outcome(remote, beside, Ending.UP_TO_DATE)
+            if not strict and self._destination.up_to_date(facts_beside, remote):
+                return self._way.outcome(remote, beside_directory(path), Ending.UP_TO_DATE)
             return Blocked(path.text, depth=len(path.segments), kind=Kind.DIRECTORY)
         elif isinstance(facts, Missing):
-            if self._destination.up_to_date(self._destination.facts(beside_directory(path)), remote):
+            if self._destination.up_to_date(facts_beside, remote):
                 # The directory that needed the name is gone.
                 if not self._dry:
                     self._destination.move_back(path)
