@@ -1,7 +1,6 @@
 """What happens to an object whose place is taken: by the mirror's own files and directories, or by somebody's."""
 
 import os
-from dataclasses import replace
 from functools import partial as bind
 
 import pytest
@@ -235,7 +234,7 @@ async def test_a_small_object_has_a_spot_with_its_time_and_a_larger_one_is_lande
     job = w.job("a/b")
     assert w.landing.spot(job) == Spot((b"a", b"b"), remote("a/b").last_modified_ns)
     assert w.landing.placed(job) == Outcome(Ending.DOWNLOADED, "bucket", "a/b", 4, "a/b")
-    large = Job(replace(remote("a/b"), size=SMALL + 1), 8 << 20, target=w.place("a/b"))
+    large = Job(remote("a/b")._replace(size=SMALL + 1), 8 << 20, target=w.place("a/b"))
     assert w.landing.spot(large) is None
 
 

@@ -277,7 +277,7 @@ class Run:
     ) -> None:
         token, anything = None, False
         while True:
-            page = await store.list_page(source.bucket, source.prefix, token)
+            page = await store.list_page(source.bucket, source.prefix, token=token)
             for remote in page.objects:
                 if not remote.key.startswith(source.prefix):
                     raise SourceError(

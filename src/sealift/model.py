@@ -1,14 +1,16 @@
-"""The values that the rooms hand to each other: frozen, slotted, without behaviour of their own."""
+"""The values that the rooms hand to each other: frozen, without behaviour of their own."""
 
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteObject:
+class RemoteObject(NamedTuple):
     """One object version as a listing or a HEAD described it.
+
+    A named tuple, as it is made once for each object of a listing: that costs a third of what a frozen dataclass does.
 
     `key` is decoded from the listing's URL encoding as UTF-8; bytes that are not UTF-8 are kept as
     surrogates (PEP 383), so `os.fsencode` gives the key's own bytes back. `etag` keeps its quotes: it

@@ -103,7 +103,7 @@ class WayMaker:
         """Say whether the directory at an object's own name is the mirror's."""
         bucket, token = place.source.bucket, None
         while True:
-            page = await self._store.list_page(bucket, f"{place.base}{place.key_below}/", token)
+            page = await self._store.list_page(bucket, f"{place.base}{place.key_below}/", token=token)
             if any(self._ownership.covers(bucket, item.key) for item in page.objects):
                 return True
             token = page.next_token

@@ -10,7 +10,7 @@ import pytest
 from sealift.config import ConnectionSettings, TransportChoice
 from sealift.errors import Changed, Permanent, SourceError
 from sealift.model import ByteRange, Part
-from sealift.s3.store import ObjectStore
+from sealift.s3.store import ObjectStore, Page
 from sealift.s3.transport import Transport
 from tests.support.fakestore import FakeStore
 from tests.support.faultserver import FaultServer
@@ -107,7 +107,7 @@ async def listed(backend, prefix="", most=1000):
     """Every page of a listing."""
     pages, token = [], None
     while True:
-        pages.append(await backend.store.list_page(backend.bucket, prefix, token, most=most))
+        pages.append(await backend.store.list_page(backend.bucket, prefix, token=token, most=most))
         token = pages[-1].next_token
         if token is None:
             return pages
@@ -151,6 +151,37 @@ async def test_only_what_lies_under_the_prefix_is_listed(backend):
     [page] = await listed(backend, "a/")
     assert {remote.key for remote in page.objects} == {"a/1", "a/2"}
     assert [page.objects for page in await listed(backend, "nothing/")] == [()]
+
+
+async def test_a_listing_begins_behind_the_key_that_it_is_to_start_after(backend):
+    for key in ("p/a", "p/b", "p/c", "p/d", "q"):
+        await backend.put(key, b"x")
+    for start_after, expected in (("p/b", ["p/c", "p/d"]), ("p/bb", ["p/c", "p/d"]), ("p/d", []), ("", list("abcd"))):
+        pages: list[Page] = []
+        token = None
+        while not pages or token is not None:
+            page = await backend.store.list_page(
+                backend.bucket, "p/", token=token, start_after=start_after or None, most=1
+            )
+            pages.append(page)
+            token = page.next_token
+        found = [remote.key for page in pages for remote in page.objects]
+        assert [key[-1] for key in found] == [key[-1] for key in expected]
+
+
+async def test_what_goes_on_behind_a_delimiter_is_a_common_prefix(backend):
+    for key in ("p/a", "p/b/1", "p/b/2", "p/c d+/1", "p/e", "q/1"):
+        await backend.put(key, b"x")
+    prefixes, keys, token = [], [], None
+    while True:
+        page = await backend.store.list_page(backend.bucket, "p/", token=token, delimiter="/", most=2)
+        assert len(page.objects) + len(page.common_prefixes) <= 2
+        prefixes += page.common_prefixes
+        keys += [remote.key for remote in page.objects]
+        token = page.next_token
+        if token is None:
+            break
+    assert (sorted(keys), sorted(prefixes)) == (["p/a", "p/e"], ["p/b/", "p/c d+/"])
 
 
 async def test_an_object_is_described_with_size_etag_and_time(backend):

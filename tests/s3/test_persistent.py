@@ -46,8 +46,8 @@ class Scripted:
         self.renewals = 0
         self.open_now = 0
 
-    async def list_page(self, bucket, prefix, token=None, *, most=1000):
-        return self._answer("list", bucket, prefix, token, most)
+    async def list_page(self, bucket, prefix, **how):
+        return self._answer("list", bucket, prefix, how)
 
     async def head(self, bucket, key, version_id=None):
         return self._answer("head", bucket, key, version_id)
@@ -81,9 +81,10 @@ def persistent(scripted, settings=AT_ONCE):
 async def test_questions_and_answers_go_through_as_they_are():
     scripted = Scripted(PAGE, REMOTE)
     store, told = persistent(scripted)
-    assert await store.list_page("bucket", "p/", "token", most=7) is PAGE
+    how = {"token": "token", "start_after": "p/a", "delimiter": "/", "most": 7}
+    assert await store.list_page("bucket", "p/", **how) is PAGE
     assert await store.head("bucket", "k", "version") is REMOTE
-    assert scripted.asked == [("list", "bucket", "p/", "token", 7), ("head", "bucket", "k", "version")]
+    assert scripted.asked == [("list", "bucket", "p/", how), ("head", "bucket", "k", "version")]
     assert told == []
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 from sealift.errors import Changed, Permanent, SourceError
 from sealift.model import Part, RemoteObject
@@ -46,23 +45,34 @@ class FakeStore:
     def delete(self, bucket: str, key: str) -> None:
         del self._objects[bucket][key]
 
-    async def list_page(self, bucket: str, prefix: str, token: str | None = None, *, most: int = 1000) -> Page:
-        keys = sorted(
-            (
-                key
-                for key in self._in(bucket)
-                if key.startswith(prefix) and (token is None or _order(key) > _order(token))
-            ),
-            key=_order,
-        )
-        page = keys[:most]
+    async def list_page(
+        self,
+        bucket: str,
+        prefix: str,
+        *,
+        token: str | None = None,
+        start_after: str | None = None,
+        delimiter: str | None = None,
+        most: int = 1000,
+    ) -> Page:
+        objects, entries = self._in(bucket), {}
+        for key in objects:
+            if key.startswith(prefix) and (
+                start_after is None or token is not None or _order(key) > _order(start_after)
+            ):
+                end = key.find(delimiter, len(prefix)) if delimiter else -1
+                entries[key if end < 0 else key[: end + len(delimiter or "")]] = end >= 0
+        names = sorted((name for name in entries if token is None or _order(name) > _order(token)), key=_order)
+        page = names[:most]
         return Page(
-            tuple(self._objects[bucket][key][0] for key in page), page[-1] if page and len(keys) > most else None
+            tuple(objects[name][0] for name in page if not entries[name]),
+            page[-1] if page and len(names) > most else None,
+            tuple(name for name in page if entries[name]),
         )
 
     async def head(self, bucket: str, key: str, version_id: str | None = None) -> RemoteObject:
         # A HEAD knows whole seconds only; these have no more.
-        return replace(self._find(bucket, key)[0], version_id=version_id)
+        return self._find(bucket, key)[0]._replace(version_id=version_id)
 
     @asynccontextmanager
     async def open(self, remote: RemoteObject, part: Part) -> AsyncIterator[FakeBody]:

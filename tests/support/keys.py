@@ -21,7 +21,18 @@ class Keys:
         self.refusals: dict[str, ObjectError] = {}
         """Keys whose HEAD fails, and how."""
 
-    async def list_page(self, bucket: str, prefix: str, token: str | None = None, *, most: int = 1000) -> Page:
+    async def list_page(
+        self,
+        bucket: str,
+        prefix: str,
+        *,
+        token: str | None = None,
+        start_after: str | None = None,
+        delimiter: str | None = None,
+        most: int = 1000,
+    ) -> Page:
+        if start_after is not None or delimiter is not None:
+            raise NotImplementedError
         self.asked.append(("list", prefix))
         start = int(token or 0)
         found = [key for key in self.keys if key.startswith(prefix)]

@@ -58,9 +58,22 @@ class PersistentStore:
         self._renewing = anyio.Lock()
         self._renewals = 0
 
-    async def list_page(self, bucket: str, prefix: str, token: str | None = None, *, most: int = 1000) -> Page:
+    async def list_page(
+        self,
+        bucket: str,
+        prefix: str,
+        *,
+        token: str | None = None,
+        start_after: str | None = None,
+        delimiter: str | None = None,
+        most: int = 1000,
+    ) -> Page:
         """See `ObjectStore.list_page`."""
-        return await self._persist(lambda: self._store.list_page(bucket, prefix, token, most=most))
+        return await self._persist(
+            lambda: self._store.list_page(
+                bucket, prefix, token=token, start_after=start_after, delimiter=delimiter, most=most
+            )
+        )
 
     async def head(self, bucket: str, key: str, version_id: str | None = None) -> RemoteObject:
         """See `ObjectStore.head`."""

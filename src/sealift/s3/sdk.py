@@ -17,7 +17,6 @@ from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
-from urllib.parse import unquote_to_bytes
 
 import anyio
 
@@ -34,6 +33,7 @@ from sealift.errors import (
     Unreachable,
 )
 from sealift.model import Part, RemoteObject
+from sealift.s3.pagexml import parse_page
 from sealift.s3.plainhttp import refuse_plain_http
 from sealift.s3.response import check_head
 from sealift.s3.signing import Credentials
@@ -48,6 +48,8 @@ _OPERATIONS = frozenset({"ListObjectsV2", "HeadObject", "GetObject", "HeadBucket
 
 _DEFAULT_REGION = "us-east-1"
 """What the SDK signs for where no Region is set and an endpoint of one's own is."""
+_RAW = "SealiftPage"
+"""Where in the SDK's answer to a listing its body is."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -167,7 +169,16 @@ class SdkStore:
             region: str = client.meta.region_name or _DEFAULT_REGION
         return url, _DEFAULT_REGION if region == "aws-global" else region
 
-    async def list_page(self, bucket: str, prefix: str, token: str | None = None, *, most: int = 1000) -> Page:
+    async def list_page(
+        self,
+        bucket: str,
+        prefix: str,
+        *,
+        token: str | None = None,
+        start_after: str | None = None,
+        delimiter: str | None = None,
+        most: int = 1000,
+    ) -> Page:
         """See `ObjectStore.list_page`."""
         request: dict[str, Any] = {
             "Bucket": bucket,
@@ -179,18 +190,12 @@ class SdkStore:
             "OptionalObjectAttributes": ["RestoreStatus"],
             **self._payer(),
         }
-        if token is not None:
-            request["ContinuationToken"] = token
+        where = {"ContinuationToken": token, "StartAfter": start_after, "Delimiter": delimiter}
+        request |= {name: value for name, value in where.items() if value is not None}
         async with self._client() as client:
             with _translated("list", bucket, ""):
                 answer = await client.list_objects_v2(**request)
-        encoded = answer.get("EncodingType") == "url"
-        following = answer.get("NextContinuationToken") if answer.get("IsTruncated") else None
-        if answer.get("IsTruncated") and (not following or following == token):
-            raise SourceError(
-                f"the listing of s3://{bucket}/{prefix} does not go on: the server gave no new continuation token"
-            )
-        return Page(tuple(_listed(bucket, item, encoded) for item in answer.get("Contents", ())), following)
+        return parse_page(answer.get(_RAW, b""), bucket=bucket, prefix=prefix, token=token)
 
     async def head(self, bucket: str, key: str, version_id: str | None = None) -> RemoteObject:
         """See `ObjectStore.head`. Where HEAD fails, which it does without a word, a GET of one byte tells why."""
@@ -313,6 +318,7 @@ class SdkStore:
                         config=AioConfig(**config),
                     )
                 )
+                client.meta.events.register_first("before-parse.s3.ListObjectsV2", _keep_raw)
                 refuse_plain_http(client.meta.endpoint_url, allowed=settings.allow_http)
                 credentials, identity = await _credentials(session) if settings.sign else (None, None)
             return _Client(client, stack.pop_all(), credentials, identity)
@@ -351,27 +357,17 @@ def check_ca_bundle(path: str | os.PathLike[str]) -> None:
         ) from error
 
 
-def _listed(bucket: str, item: Mapping[str, Any], encoded: bool) -> RemoteObject:
-    key: str = item["Key"]
-    if encoded:
-        # S3 encodes as forms do: a space is "+", and a plus sign "%2B". Keys are UTF-8 whatever the locale says.
-        key = unquote_to_bytes(key.replace("+", " ")).decode("utf-8", "surrogateescape")
-    restore = item.get("RestoreStatus") or {}
-    return RemoteObject(
-        bucket=bucket,
-        key=key,
-        size=item["Size"],
-        etag=item.get("ETag", ""),
-        last_modified_ns=_nanoseconds(item["LastModified"]),
-        storage_class=item.get("StorageClass", "STANDARD"),
-        restored="RestoreExpiryDate" in restore and not restore.get("IsRestoreInProgress"),
-    )
+def _keep_raw(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_more: object) -> None:
+    """Put a page past the SDK's parser, which takes 68 ms, and past its search for errors, 10 ms."""
+    if response_dict["status_code"] == 200 and b"<ListBucketResult" in response_dict["body"][:1024]:
+        customized_response_dict[_RAW] = response_dict["body"]
+        response_dict["body"] = b"<ListBucketResult/>"
 
 
 def parse_moment(text: str) -> datetime:
-    """Read a time as S3 writes it, in listings or in headers; any other form is the SDK's business, UTC unless it says.
+    """Read a time as S3 writes it in headers; any other form is the SDK's business, UTC unless it says.
 
-    The SDK's own reader guesses at the form, which takes it 30 to 45 µs: half of what an object of a listing costs.
+    The SDK's own reader guesses at the form, which takes it 30 to 45 µs: a twentieth of what a GET costs.
     """
     with suppress(ValueError, TypeError, AttributeError):  # AttributeError: services that speak JSON send numbers
         moment = datetime.fromisoformat(text) if text.endswith("Z") else parsedate_to_datetime(text)

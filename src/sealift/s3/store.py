@@ -14,11 +14,13 @@ from sealift.model import Part, RemoteObject
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One answer to a listing: at most 1,000 objects, in the order in which the server gave them."""
+    """One answer to a listing: at most 1,000 objects and common prefixes, in the order that the server gave them."""
 
     objects: tuple[RemoteObject, ...]
     next_token: str | None
     """What to ask the next page with; None says that the listing has reached its end."""
+    common_prefixes: tuple[str, ...] = ()
+    """What keys that go on behind a delimiter begin with, the delimiter included; they are not among the objects."""
 
 
 class Body(Protocol):
@@ -37,8 +39,21 @@ class Body(Protocol):
 class ObjectStore(Protocol):
     """Listing, heads and ranged GETs, one attempt each."""
 
-    async def list_page(self, bucket: str, prefix: str, token: str | None = None, *, most: int = 1000) -> Page:
-        """Return one page of what lies under `prefix`, `most` objects at the most.
+    async def list_page(
+        self,
+        bucket: str,
+        prefix: str,
+        *,
+        token: str | None = None,
+        start_after: str | None = None,
+        delimiter: str | None = None,
+        most: int = 1000,
+    ) -> Page:
+        """Return one page of what lies under `prefix`, `most` objects and common prefixes at the most.
+
+        `token` is the `next_token` of the page before, and goes with the same `prefix`, `start_after` and `delimiter`.
+        `start_after` is where to begin without one: with the first key behind it, which need not exist itself.
+        `delimiter` rolls up what goes on behind it into common prefixes.
 
         Raises SourceError (no such bucket), AccessError, CredentialsError, Transient, Throttled.
         """

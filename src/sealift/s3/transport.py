@@ -84,10 +84,21 @@ class Transport:
             return None  # whoever lists the bucket says why
         return self._access
 
-    async def list_page(self, bucket: str, prefix: str, token: str | None = None, *, most: int = 1000) -> Page:
+    async def list_page(
+        self,
+        bucket: str,
+        prefix: str,
+        *,
+        token: str | None = None,
+        start_after: str | None = None,
+        delimiter: str | None = None,
+        most: int = 1000,
+    ) -> Page:
         """See `ObjectStore.list_page`."""
         store = self._chosen.get(bucket) or await self._choose(bucket)
-        return await store.list_page(bucket, prefix, token, most=most)
+        return await store.list_page(
+            bucket, prefix, token=token, start_after=start_after, delimiter=delimiter, most=most
+        )
 
     async def head(self, bucket: str, key: str, version_id: str | None = None) -> RemoteObject:
         """See `ObjectStore.head`."""

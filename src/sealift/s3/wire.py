@@ -155,11 +155,20 @@ class WireStore:
             await self._ask_credentials()
             return True
 
-    async def list_page(self, bucket: str, prefix: str, token: str | None = None, *, most: int = 1000) -> Page:
+    async def list_page(
+        self,
+        bucket: str,
+        prefix: str,
+        *,
+        token: str | None = None,
+        start_after: str | None = None,
+        delimiter: str | None = None,
+        most: int = 1000,
+    ) -> Page:
         """See `ObjectStore.list_page`."""
         parameters = [("encoding-type", "url"), ("list-type", "2"), ("max-keys", str(most)), ("prefix", prefix)]
-        if token is not None:
-            parameters.append(("continuation-token", token))
+        where = {"continuation-token": token, "delimiter": delimiter, "start-after": start_after}
+        parameters += [(name, value) for name, value in where.items() if value is not None]
         # Tells which archived objects are restored; needs no permission beyond s3:ListBucket.
         headers = (("x-amz-optional-object-attributes", "RestoreStatus"), *self._payer)
         connection, _, pool = await self._ask("list", bucket, None, encoded_query(parameters), headers)
@@ -169,12 +178,7 @@ class WireStore:
             raise _translated(error, bucket, "") from error
         finally:
             pool.give_back(connection)
-        page = parse_page(document, bucket)
-        if page.next_token is not None and page.next_token == token:
-            raise SourceError(
-                f"the listing of s3://{bucket}/{prefix} does not go on: the server gave no new continuation token"
-            )
-        return page
+        return parse_page(document, bucket=bucket, prefix=prefix, token=token)
 
     async def head(self, bucket: str, key: str, version_id: str | None = None) -> RemoteObject:
         """See `ObjectStore.head`. Where HEAD fails, which it does without a word, a GET of one byte tells why."""
