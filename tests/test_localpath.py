@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealift.localpath import LocalPath, ancestor_key, beside_directory, local_path
+from sealift.localpath import Clashes, LocalPath, all_ordinary, ancestor_key, beside_directory, local_path
 
 # The pieces that the rules are about, in every combination, and bytes that are no UTF-8.
 PIECES = [
@@ -196,3 +196,43 @@ def test_the_ancestors_file_stands_where_the_keys_directory_does(key: str, data:
 def test_a_string_that_is_no_key_is_refused() -> None:
     with pytest.raises(UnicodeEncodeError):
         local_path("\ud800", 1)
+
+
+@given(st.lists(hostile_keys | st.text("ab/.\n", min_size=1), min_size=1))
+def test_keys_that_are_all_ordinary_are_their_paths(keys: list[str]) -> None:
+    if all_ordinary(keys):
+        for key in keys:
+            assert local_path(key, 0) == (tuple(key.encode("utf-8", "surrogateescape").split(b"/")), False, False)
+
+
+def test_most_keys_are_ordinary() -> None:
+    assert all_ordinary(["2024/05/17/part-0001.csv", "a b/ünïcödé"])
+    assert all_ordinary(["x" * 255])
+    assert not all_ordinary(["x" * 256])
+    assert not all_ordinary(["a", "../b"])
+
+
+SORTED_KEYS = st.sets(st.text("ab/- ", min_size=1, max_size=5), min_size=1, max_size=30).map(sorted)
+
+
+def clashing(keys: list[str]) -> int:
+    """The files whose own name is a directory of another key, found the plain way."""
+    files = [key for key in keys if not key.endswith("/")]
+    return sum(any(other.startswith(key + "/") for other in keys) and not local_path(key, 1).escaped for key in files)
+
+
+@given(SORTED_KEYS, st.integers(1, 10))
+def test_clashes_are_counted_page_by_page(keys: list[str], page: int) -> None:
+    clashes, found = Clashes(), 0
+    for start in range(0, len(keys), page):
+        found += clashes.count_all(keys[start : start + page], [0] * len(keys[start : start + page]))
+    assert found == clashing(keys)
+
+
+@given(SORTED_KEYS, st.data())
+def test_what_clashes_with_what_comes_later_is_among_the_unmet(keys: list[str], data: st.DataObject) -> None:
+    cut = data.draw(st.integers(0, len(keys)))
+    before, after = Clashes(), Clashes()
+    found = before.count_all(keys[:cut], [0] * cut) + after.count_all(keys[cut:], [0] * (len(keys) - cut))
+    across = sum(any(other.startswith(key + "/") for other in keys[cut:]) for key in before.unmet())
+    assert found + across == clashing(keys)

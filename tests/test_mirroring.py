@@ -24,6 +24,7 @@ from sealift import (
     SourceError,
     TransferSettings,
     fetch,
+    splitting,
 )
 from sealift.destination import Destination
 from sealift.model import ByteRange
@@ -245,6 +246,42 @@ async def test_an_object_in_place_of_a_prefix_is_a_mistake_with_a_hint_at_get(se
     fill(server, {"data/file.bin": b"x"})
     with pytest.raises(ConfigError, match=r"sealift get s3://bucket/data/file\.bin"):
         await mirror(server, tmp_path, "s3://bucket/data/file.bin")
+
+
+@pytest.fixture
+def split(server, monkeypatch):
+    """Small pages, and a listing that is split wherever it can be."""
+    server.page_size = 5
+    monkeypatch.setattr(splitting, "WORTH_SPLITTING", 2)
+
+
+@pytest.mark.usefixtures("split")
+async def test_a_listing_in_many_stretches_mirrors_every_object_once(server, tmp_path):
+    files = {f"{number % 7}/{number:04d}": b"%d" % number for number in range(300)}
+    fill(server, files)
+    summary = await mirror(server, tmp_path)
+    assert (summary.listed, summary.downloaded, summary.complete) == (300, 300, True)
+    assert tree(tmp_path) == files
+    assert server.gets == 300
+    assert any("start-after" in request.query for request in server.requests)
+
+
+@pytest.mark.usefixtures("split")
+async def test_a_plan_counts_objects_that_need_another_name_also_between_two_stretches(server, tmp_path):
+    pairs = {f"{number:03d}{rest}": b"x" for number in range(100) for rest in ("", "/a", " b")}
+    fill(server, pairs)
+    forecast = await sealift.plan(["s3://bucket"], tmp_path / "dest", settings_for(server))
+    assert (forecast.listed, forecast.escaped) == (300, 100)
+
+
+@pytest.mark.usefixtures("split")
+async def test_a_stretch_that_cannot_be_listed_makes_the_listing_incomplete(server, tmp_path):
+    fill(server, {f"{number:04d}": b"x" for number in range(300)})
+    denied = Answer(403, "AccessDenied", "Access Denied")
+    server.fault(op="list", do=denied, when=lambda request: request.query.get("start-after", "") > "0150", times=None)
+    summary = await mirror(server, tmp_path)
+    assert not summary.complete
+    assert 0 < summary.listed == summary.downloaded < 300
 
 
 async def test_plan_says_what_mirror_would_do_and_writes_nothing(server, tmp_path):

@@ -218,6 +218,17 @@ class Destination:
         except Blocked as blocked:
             return BlockedBy(blocked.depth, blocked.kind), _MISSING
 
+    def is_missing(self, directory: Segments) -> bool:
+        """Whether there is no such directory, and so nothing in it. False where something else is in its place."""
+        if self._directories is None:
+            return True
+        try:
+            return self._in_directory(directory, lambda _fd: False, LocalPath(directory, escaped=False, directory=True))
+        except FileNotFoundError:
+            return True
+        except Blocked:
+            return False
+
     @staticmethod
     def up_to_date(facts: Local, obj: RemoteObject) -> bool:
         """Whether the file has the object's size and modification time.

@@ -7,20 +7,21 @@ that is quick; only where something is in the way (`sealift.placing`) an object 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import anyio.lowlevel
 from anyio.to_thread import run_sync
 
 from sealift.config import Settings
-from sealift.destination import Destination, Directory, File, Missing, Other
+from sealift.destination import Destination, Directory, File, Missing, Other, Segments
 from sealift.diskpace import DiskWork
 from sealift.errors import ObjectError
 from sealift.fetch import Job
-from sealift.localpath import LocalPath, beside_directory, local_path
+from sealift.localpath import LocalPath, all_ordinary, beside_directory, local_path
 from sealift.model import ByteRange, Ending, Outcome, RemoteObject
 from sealift.partial import Blocked, Kind, PartialFile, partial_name
 from sealift.placing import MOST_MOVES, Place, WayMaker, not_representable
-from sealift.planning import count_parts, part_size_for
+from sealift.planning import SMALLEST_PART, count_parts, part_size_for
 from sealift.s3.translate import ARCHIVED, archived
 from sealift.selection import Source
 from sealift.tally import Tally
@@ -30,6 +31,17 @@ SLICE = 50
 
 Finding = Job | Outcome | ObjectError
 """What a look at an object's place says: fetch it, it has ended, or something is in the way or wrong."""
+
+
+class Need(NamedTuple):
+    """What would be fetched of some objects."""
+
+    objects: int
+    size: int
+    """Bytes."""
+    gets: int
+    escaped: int
+    """How many objects, also of those that are not to be fetched, get another path than their key says."""
 
 
 class Diff:
@@ -71,6 +83,23 @@ class Diff:
             await anyio.lowlevel.checkpoint()
         return jobs
 
+    async def need(self, source: Source, remotes: Sequence[RemoteObject]) -> Need:
+        """Sum up what `jobs` would return, for a dry run; end the others. Raises RunError.
+
+        An object costs a fifth of what it does there, where nothing is on disk.
+        """
+        need = await self._disk.perform(lambda: self._weigh(source, remotes))
+        if need is not None:
+            return need
+        jobs = await self.jobs(source, remotes)
+        under, base = (source.directory, "") if self._several else (None, source.prefix)
+        return Need(
+            len(jobs),
+            sum(job.due for job in jobs),
+            sum(count_parts(job.remote.size, job.part_size, job.done) for job in jobs),
+            sum(local_path(remote.key[len(base) :], remote.size, under=under).escaped for remote in remotes),
+        )
+
     async def _resolve(self, remote: RemoteObject, place: Place, finding: Finding) -> Job | None:
         for _ in range(MOST_MOVES):
             if not isinstance(finding, Blocked):
@@ -95,19 +124,49 @@ class Diff:
         """Look at the places of some objects."""
         under, base = (source.directory, "") if self._several else (None, source.prefix)
         findings = []
+        nothing_in = _Missing(self._destination)
         for remote in remotes:
             key_below = remote.key[len(base) :]
-            place = Place(source, base, key_below, local_path(key_below, remote.size, under=under), under)
-            findings.append((remote, place, self._look(remote, place)))
+            path = local_path(key_below, remote.size, under=under)
+            place = Place(source, base, key_below, path, under)
+            findings.append((remote, place, self._look(remote, place, absent=nothing_in[path.segments[:-1]])))
         return findings
 
-    def _look(self, remote: RemoteObject, place: Place) -> Finding:
-        """Look at one object's place."""
+    def _weigh(self, source: Source, remotes: Sequence[RemoteObject]) -> Need | None:
+        """Sum up a page of which nothing is there; None for any other."""
+        under, base = (source.directory, "") if self._several else (None, source.prefix)
+        paths = [remote.key[len(base) :] for remote in remotes]
+        if under is not None:
+            paths = [f"{under}/{path}" for path in paths]
+        if any(remote.storage_class in ARCHIVED for remote in remotes) or not self._all_missing(paths):
+            return None
+        fixed, planned = self._settings.transfer.part_size, self._tally.observer.planned
+        size = gets = 0
+        for remote, path in zip(remotes, paths, strict=True):
+            due = remote.size
+            parts = 1 if due <= SMALLEST_PART and fixed is None else count_parts(due, part_size_for(due, fixed))
+            size += due
+            gets += parts
+            planned(remote, path, due, parts)
+        return Need(len(remotes), size, gets, 0)
+
+    def _all_missing(self, paths: Sequence[str]) -> bool:
+        """Whether all these paths are as their keys say, and in directories that do not exist."""
+        if not all_ordinary(paths):
+            return False
+        nothing_in = _Missing(self._destination)
+        one_in_each = {path.rpartition("/")[0]: path for path in paths}.values()
+        return all(nothing_in[local_path(path, 1).segments[:-1]] for path in one_in_each)
+
+    def _look(self, remote: RemoteObject, place: Place, *, absent: bool = False) -> Finding:
+        """Look at one object's place; `absent`: nothing is in its directory."""
         path = place.path
         if path.escaped and self._settings.selection.strict_keys:
             return not_representable(remote)
         if remote.storage_class in ARCHIVED and not remote.restored:
             return archived(remote.bucket, remote.key, remote.storage_class)
+        if absent and not path.directory:
+            return self._job(remote, place)
         try:
             return self._look_for_directory(remote, path) if path.directory else self._look_for_file(remote, place)
         except ObjectError as error:
@@ -159,3 +218,22 @@ class Diff:
         partial, done = resumed
         partial.close()
         return list(done)
+
+
+class _Missing(dict[Segments, bool]):
+    """Which directories do not exist, each looked up once: for one page, whose objects have a place each.
+
+    What appears in one of them meanwhile is another object's.
+    """
+
+    def __init__(self, destination: Destination) -> None:
+        super().__init__()
+        self._destination = destination
+
+    def __missing__(self, directory: Segments) -> bool:
+        try:
+            missing = self._destination.is_missing(directory)
+        except ObjectError:  # it will be told of each object
+            missing = False
+        self[directory] = missing
+        return missing

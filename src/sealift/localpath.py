@@ -22,7 +22,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import NamedTuple
 
 _NAME_MAX = 255
 """Bytes: NAME_MAX of ext4, XFS, btrfs, tmpfs and APFS."""
@@ -32,10 +33,13 @@ _BEGINNING = _NAME_MAX - len(_DIGEST_MARK) - 2 * hashlib.sha256().digest_size
 _ALWAYS_ESCAPED = {b"": b"%empty", b".": b"%dot", b"..": b"%dotdot"}
 _LOOKS_ESCAPED = re.compile(rb"%(?:empty|dot|dotdot|file|literal|sha256-[0-9a-f]{64})\Z")
 _OWN_DIRECTORY = ".sealift"
+_IN_ODD_KEYS = ("%", "\0", "//", "/.", "\n.", "\n/", "/\n", "\n\n")
+"""One of these is in the lines of any keys of which one is odd."""
+_PERHAPS_ODD = re.compile(r"\A\.|%|\0|(?:\A|/)\.{0,2}(?:/|\Z)")
+"""What any key has that is not to be cut at its slashes only, but for names that are too long."""
 
 
-@dataclass(frozen=True, slots=True)
-class LocalPath:
+class LocalPath(NamedTuple):
     """A place below the destination, as the file names that lead there.
 
     No segments at all is the destination itself, and then always a directory.
@@ -60,7 +64,10 @@ def local_path(key_below: str, size: int, *, under: str | None = None) -> LocalP
     the bucket when there are several sources. Raises UnicodeEncodeError for a string that no bytes
     decode to (a surrogate that is not PEP 383's).
     """
-    keys = _bytes(key_below).split(b"/")
+    raw = _bytes(key_below)
+    if under is None and len(raw) <= _NAME_MAX and not _PERHAPS_ODD.search(key_below):  # nearly all
+        return LocalPath(tuple(raw.split(b"/")), False, False)
+    keys = raw.split(b"/")
     directory = size == 0 and not keys[-1]
     if directory:
         keys.pop()
@@ -68,6 +75,13 @@ def local_path(key_below: str, size: int, *, under: str | None = None) -> LocalP
         keys.insert(0, _bytes(under))
     names = tuple(_name(key, first=not level) for level, key in enumerate(keys))
     return LocalPath(names, names != tuple(keys), directory)
+
+
+def all_ordinary(keys: Sequence[str]) -> bool:
+    """Whether every key (one at least), cut at its slashes, is its path: quick for many, and no where in doubt."""
+    joined = "\n".join(["", *keys, ""])
+    longest = _NAME_MAX if joined.isascii() else _NAME_MAX // 4  # a character has at most four bytes
+    return max(map(len, keys)) <= longest and not any(map(joined.__contains__, _IN_ODD_KEYS))
 
 
 def beside_directory(path: LocalPath) -> LocalPath:
@@ -133,6 +147,18 @@ class Clashes:
 
     def __init__(self) -> None:
         self._open: list[tuple[str, bool]] = []
+
+    def count_all(self, keys: Sequence[str], sizes: Sequence[int]) -> int:
+        """Take the next keys: the same as `count` of each, and quick where none of them begins like another."""
+        none_open = not (self._open and keys and keys[0].startswith(self._open[0][0]))
+        if not keys or not none_open or any(map(str.startswith, keys[1:], keys)):
+            return sum(map(self.count, keys, sizes))
+        self._open.clear()
+        return self.count(keys[-1], sizes[-1])
+
+    def unmet(self) -> list[str]:
+        """Return the keys, some of the last, that clash if what comes next goes on with one of them and a slash."""
+        return [key for key, clashes in self._open if not clashes and not local_path(key, 1).escaped]
 
     def count(self, key: str, size: int) -> int:
         """Take the next key, and return how many earlier ones turn out to clash because of it."""

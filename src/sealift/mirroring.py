@@ -1,6 +1,6 @@
 """Mirror S3 prefixes onto local disk: the stages, wired in one task group.
 
-1. **List**: each source is listed page by page; a page goes downstream as it comes.
+1. **List**: each source is listed by several listers at once (`sealift.listing`); a page goes downstream as it comes.
 2. **Diff**: each page's objects are held against the disk. What is in place, or cannot be mirrored, ends here.
 3. **Plan**: the others stand in line as jobs, to be cut into parts as workers ask for them.
 4. **Fetch**, **write**, **commit**: a bounded pool of workers (`sealift.fetch`).
@@ -13,14 +13,16 @@ fails ends alone; what it had listed is still fetched, and the run then says tha
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from bisect import bisect_right, insort
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from functools import partial as bind
 from pathlib import Path
 
 import anyio
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from anyio.streams.memory import MemoryObjectSendStream
 from anyio.to_thread import run_sync
 
 from sealift.concurrency import INITIAL
@@ -33,13 +35,13 @@ from sealift.errors import AccessError, ConfigError, ObjectError, RunError, Seal
 from sealift.fetch import Fetcher, Job
 from sealift.fetching import descriptors, fetch_all
 from sealift.line import Line
-from sealift.localpath import Clashes, local_path
+from sealift.listing import list_prefix
+from sealift.localpath import Clashes
 from sealift.model import Ending, Forecast, RemoteObject, Summary
 from sealift.partial import sync_file_system, translated
 from sealift.placing import Place, TreeLanding, WayMaker
-from sealift.planning import count_parts
 from sealift.runlog import RunLog
-from sealift.s3 import connected
+from sealift.s3 import LISTINGS, connected
 from sealift.s3.persistent import PersistentStore
 from sealift.s3.route import Access
 from sealift.s3.store import ObjectStore
@@ -57,7 +59,8 @@ JOBS_AHEAD = 2000
 RETURNED_PER_WORKER = 2
 """Parts that wait to be tried again, for each worker, before no new object is begun."""
 
-_Found = tuple[Source, list[RemoteObject]]
+_Found = tuple[Source, Sequence[RemoteObject]]
+_Compare = Callable[[Source, Sequence[RemoteObject]], Awaitable[None]]
 
 
 @insulated
@@ -154,7 +157,7 @@ class Run:
         self._ownership = Ownership(sources, Selection(settings.selection.filters))
         self._to_list = len(self._ownership.sources)
         self._listing_errors: list[SealiftError] = []
-        self._clashes: dict[int, Clashes] = {}
+        self._foresees = False
         self._escaped = 0
 
     def summary(self) -> Summary:
@@ -174,8 +177,12 @@ class Run:
 
         durability = settings.storage.durability
 
+        async def compare(source: Source, remotes: Sequence[RemoteObject]) -> None:
+            for job in await diff.jobs(source, remotes):
+                await line.add(job)
+
         async def feed() -> None:
-            await self._list_and_compare(store, diff, line.add)
+            await self._list_and_compare(store, compare)
             line.close()
 
         access = await store.access_for({source.bucket for _, source in self._ownership.sources})
@@ -201,15 +208,17 @@ class Run:
         _, diff = self._diff(store, destination, dry=True)
         objects = size = gets = 0
 
-        async def count(job: Job) -> None:
+        async def compare(source: Source, remotes: Sequence[RemoteObject]) -> None:
             nonlocal objects, size, gets
-            objects += 1
-            size += job.due
-            gets += count_parts(job.remote.size, job.part_size, job.done)
+            need = await diff.need(source, remotes)
+            objects += need.objects
+            size += need.size
+            gets += need.gets
+            self._escaped += need.escaped
 
-        self._clashes = {index: Clashes() for index, _ in self._ownership.sources}
+        self._foresees = True
         with ungrouped():
-            await self._list_and_compare(store, diff, count)
+            await self._list_and_compare(store, compare)
         for error in self._listing_errors:
             raise error
         return forecast(self.summary(), objects=objects, size=size, gets=gets, escaped=self._escaped)
@@ -242,14 +251,15 @@ class Run:
             destination=destination, way=way, settings=settings, tally=tally, several=self._several, dry=dry
         )
 
-    async def _list_and_compare(self, store: ObjectStore, diff: Diff, take: Callable[[Job], Awaitable[None]]) -> None:
+    async def _list_and_compare(self, store: ObjectStore, compare: _Compare) -> None:
         """List all sources at once, and compare their pages as they come."""
         send, receive = anyio.create_memory_object_stream[_Found](PAGES_AHEAD)
         async with receive, anyio.create_task_group() as listing:  # held open here: see docs/design.md, "Streams"
             async with send:
                 for index, source in self._ownership.sources:
                     listing.start_soon(self._list, store, index, source, send.clone())
-            await self._compare(receive, diff, take)
+            async for source, remotes in receive:
+                await compare(source, remotes)
 
     async def _list(
         self, store: ObjectStore, index: int, source: Source, found: MemoryObjectSendStream[_Found]
@@ -275,35 +285,35 @@ class Run:
     async def _pages(
         self, store: ObjectStore, index: int, source: Source, found: MemoryObjectSendStream[_Found]
     ) -> None:
-        token, anything = None, False
-        while True:
-            page = await store.list_page(source.bucket, source.prefix, token=token)
-            for remote in page.objects:
+        anything = False
+        clashes = _Foreseen()
+
+        async def take(stretch: int, objects: Sequence[RemoteObject]) -> None:
+            nonlocal anything
+            anything = True
+            for remote in objects:
                 if not remote.key.startswith(source.prefix):
                     raise SourceError(
                         f"{source.written} cannot be listed: the server names {remote.key!r}, which does not lie there"
                     )
-            anything = anything or bool(page.objects)
-            mine = [remote for remote in page.objects if self._ownership.owns(index, remote.key)]
-            if self._clashes:
-                self._foresee(index, source, mine)
+            mine = self._ownership.owned(index, objects)
+            if self._foresees:
+                self._escaped += clashes.count(stretch, mine, self._base(source))
             if mine:
                 self.tally.list(len(mine))
                 await found.send((source, mine))
-            token = page.next_token
-            if token is None:
-                break
+
+        listers = max(1, LISTINGS // len(self._ownership.sources))
+        await list_prefix(store, source.bucket, source.prefix, take, listers=listers)
         if not anything:
             await self._nothing_under(store, source)
+        for key in clashes.between():
+            page = await store.list_page(source.bucket, f"{self._base(source)}{key}/")
+            self._escaped += any(self._ownership.covers(source.bucket, remote.key) for remote in page.objects)
 
-    def _foresee(self, index: int, source: Source, remotes: Sequence[RemoteObject]) -> None:
-        """Count the objects that would get another name: unlike a run, a forecast has no files to find in the way."""
-        for remote in remotes:
-            key_below = remote.key if self._several else remote.key[len(source.prefix) :]
-            self._escaped += local_path(
-                key_below, remote.size, under=source.directory if self._several else None
-            ).escaped
-            self._escaped += self._clashes[index].count(key_below, remote.size)
+    def _base(self, source: Source) -> str:
+        """Return what of the source's keys does not show in their paths."""
+        return "" if self._several else source.prefix
 
     async def _nothing_under(self, store: ObjectStore, source: Source) -> None:
         """Warn that there is nothing to mirror; raise ConfigError where an object of exactly that key was meant."""
@@ -318,9 +328,28 @@ class Run:
                 )
         self.tally.observer.noted("warning", f"nothing lies under {source.written}")
 
-    async def _compare(
-        self, found: MemoryObjectReceiveStream[_Found], diff: Diff, take: Callable[[Job], Awaitable[None]]
-    ) -> None:
-        async for source, remotes in found:
-            for job in await diff.jobs(source, remotes):
-                await take(job)
+
+class _Foreseen:
+    """Counts the objects of one source whose own name is needed for a directory.
+
+    Unlike a run, a forecast has no files to find in the way.
+    """
+
+    def __init__(self) -> None:
+        self._clashes: defaultdict[int, Clashes] = defaultdict(Clashes)
+        self._first_keys: list[str] = []
+
+    def count(self, stretch: int, remotes: Sequence[RemoteObject], base: str) -> int:
+        """Take the next objects of a stretch of the listing, and return how many earlier ones clash because of them."""
+        keys = [remote.key[len(base) :] for remote in remotes]
+        if keys and stretch not in self._clashes:
+            insort(self._first_keys, keys[0])
+        return self._clashes[stretch].count_all(keys, [remote.size for remote in remotes])
+
+    def between(self) -> Iterator[str]:
+        """Yield the keys that may clash with what another stretch begins with: at most a few."""
+        for clashes in self._clashes.values():
+            for key in clashes.unmet():
+                after = bisect_right(self._first_keys, key)
+                if after < len(self._first_keys) and self._first_keys[after].startswith(key):
+                    yield key

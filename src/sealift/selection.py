@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sealift.errors import ConfigError
+from sealift.model import RemoteObject
 
 # What botocore lets through: S3's own rule is narrower, other servers' is not, and the server has the last word.
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
@@ -123,7 +124,7 @@ class Ownership:
     which look at the key below its own prefix, let the object through.
     """
 
-    __slots__ = ("_all", "_listed", "_selection", "sources")
+    __slots__ = ("_all", "_listed", "_plain", "_selection", "sources")
 
     def __init__(self, sources: Sequence[Source], selection: Selection) -> None:
         self._selection = selection
@@ -142,6 +143,8 @@ class Ownership:
                 continue
             self._listed[index] = (source.prefix, before)
             listed.append((index, source))
+        # Without filters an object is that source's which lists it: the others that have it are not listed.
+        self._plain = not selection.filters
         self.sources = tuple(listed)
         """The sources that have to be listed, each with its number."""
 
@@ -151,6 +154,12 @@ class Ownership:
         if not self._selection.includes(key[len(prefix) :]):
             return False
         return not any(self._selection.includes(key[len(other.prefix) :]) for other in before)
+
+    def owned(self, index: int, remotes: Sequence[RemoteObject]) -> Sequence[RemoteObject]:
+        """Return those of the objects, which source number `index` lists, that it is to fetch."""
+        if self._plain:
+            return remotes
+        return [remote for remote in remotes if self.owns(index, remote.key)]
 
     def covers(self, bucket: str, key: str) -> bool:
         """Say whether any source is to mirror `key`, should it exist."""

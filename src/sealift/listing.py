@@ -1,0 +1,127 @@
+"""One prefix is listed by several listers at once (`sealift.splitting` decides who lists what).
+
+1. The first lister begins where the listing does, and what it finds goes downstream at once.
+2. Each page that came lets one more lister begin, up to the limit: a small prefix is listed by few requests, and a
+   large one has all its listers after a few round trips. One that has come to its end makes room for another.
+3. Meanwhile one look at the tree finds common prefixes, at which a deep one is best split.
+
+Memory is a page a lister, and a thousand keys for each stretch whose beginning nobody has met. All listers wait when
+nobody takes what they find. A lister that fails ends the listing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+
+import anyio
+from anyio.abc import TaskGroup
+
+from sealift.errors import AccessError, ObjectError, Permanent
+from sealift.model import RemoteObject
+from sealift.s3.store import ObjectStore, Page
+from sealift.splitting import KeySpace, Stretch
+from sealift.taskgroups import ungrouped
+
+LOOKS = 64
+"""Requests that look for common prefixes, at the most: two seconds' worth at 30 ms each."""
+
+ENOUGH_HINTS = 1000
+"""Common prefixes with which the look at the tree is over: one page of them, thirty for each lister."""
+
+Found = Callable[[int, Sequence[RemoteObject]], Awaitable[None]]
+"""Takes the number of a stretch and a page of it. The pages of one stretch come in their order, one after the other."""
+
+
+async def list_prefix(store: ObjectStore, bucket: str, prefix: str, found: Found, *, listers: int) -> None:
+    """List what lies under `prefix`, each key once, by at most so many requests at once, and one that looks around.
+
+    `found` is called with each page, for several stretches at a time. Raises what `ObjectStore.list_page` does.
+    """
+    listing = _Listing(store, bucket, prefix, found, listers)
+    with ungrouped():
+        async with anyio.create_task_group() as group:
+            listing.begin(group)
+
+
+class _Listing:
+    def __init__(self, store: ObjectStore, bucket: str, prefix: str, found: Found, listers: int) -> None:
+        self._store = store
+        self._bucket = bucket
+        self._prefix = prefix
+        self._found = found
+        self._listers = listers
+        self._active = self._begun = 0
+        self._looks = 0
+        self._looking = anyio.CancelScope()
+        self._space = KeySpace()
+
+    def begin(self, group: TaskGroup) -> None:
+        """Let the first lister begin, and others as they make sense."""
+        self._start(group, self._space.first)
+
+    def _start(self, group: TaskGroup, stretch: Stretch) -> None:
+        self._active += 1
+        self._begun += 1
+        group.start_soon(self._list, group, stretch, self._begun)
+
+    async def _list(self, group: TaskGroup, stretch: Stretch, number: int) -> None:
+        token = None
+        while not stretch.ended:
+            page = await self._page(stretch, token)
+            if page is None:
+                break
+            token = page.next_token
+            keys = [remote.key for remote in page.objects]
+            while (key := self._space.doubt(stretch, keys)) is not None:
+                self._space.settle(key, exists=await self._exists(key))
+            own = self._space.take(stretch, keys, more=token is not None)
+            self._split(group)
+            if own:
+                await self._found(number, page.objects[:own])
+        # Not before its last page was taken: else ever more of them would wait for a slow taker.
+        self._active -= 1
+        self._split(group)
+        if not self._active:
+            self._looking.cancel()
+
+    async def _page(self, stretch: Stretch, token: str | None) -> Page | None:
+        """Return the next page of a stretch; None where the server cannot begin one there."""
+        try:
+            return await self._store.list_page(self._bucket, self._prefix, token=token, start_after=stretch.start_after)
+        except Permanent:
+            if stretch.begun:
+                raise
+            self._space.give_up(stretch)
+            return None
+
+    def _split(self, group: TaskGroup) -> None:
+        if not self._looks and self._listers > 1 and not self._space.first.ended:
+            self._looks = 1
+            group.start_soon(self._look_around)
+        while self._active < min(self._listers, self._space.answers + 1):
+            new = self._space.split()
+            if new is None:
+                break
+            self._start(group, new)
+
+    async def _look_around(self) -> None:
+        """Find common prefixes, the shallow ones first."""
+        hints, todo = 0, deque([self._prefix])
+        with self._looking:
+            while todo and self._looks <= LOOKS and hints < ENOUGH_HINTS and self._space.ordered:
+                self._looks += 1
+                try:
+                    page = await self._store.list_page(self._bucket, todo.popleft(), delimiter="/")
+                except (ObjectError, AccessError):  # a policy may allow this prefix only, or no delimiter
+                    return
+                hints += len(page.common_prefixes)
+                self._space.hint(page.common_prefixes)
+                todo += page.common_prefixes
+
+    async def _exists(self, key: str) -> bool:
+        try:
+            await self._store.head(self._bucket, key)
+        except ObjectError as error:
+            return error.code != "NoSuchKey"
+        return True

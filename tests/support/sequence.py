@@ -1,0 +1,89 @@
+"""A store whose listing is any sequence of keys: continuation tokens and start-after are places in it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import anyio.lowlevel
+
+from sealift.errors import Permanent
+from sealift.model import Part, RemoteObject
+from sealift.s3.store import Page
+from tests.support.keys import remote
+
+Order = Callable[[str], Any]
+
+
+def utf8(key: str) -> bytes:
+    """S3's order."""
+    return key.encode("utf-8", "surrogateescape")
+
+
+def as_tree(key: str) -> list[bytes]:
+    """SeaweedFS's order: by the names of directories and files, so that `a/b/c` comes before `a b`."""
+    return [name.encode("utf-8", "surrogateescape") for name in key.split("/")]
+
+
+class Sequence:
+    """An `ObjectStore` of one bucket without bodies."""
+
+    def __init__(
+        self, keys: Iterable[str], *, order: Order = utf8, page_size: int = 1000, pace: random.Random | None = None
+    ) -> None:
+        """`pace` lets answers overtake each other."""
+        self.pace = pace or random.Random(0)
+        self.order = order
+        self.keys = sorted(set(keys), key=order)
+        self.page_size = page_size
+        self.pages = 0
+        self.now = self.most_at_once = 0
+        self.after_page: Callable[[], None] = lambda: None
+        """Called with each page."""
+
+    async def list_page(
+        self,
+        bucket: str,
+        prefix: str,
+        *,
+        token: str | None = None,
+        start_after: str | None = None,
+        delimiter: str | None = None,
+        most: int = 1000,
+    ) -> Page:
+        self.pages += 1
+        self.now += 1
+        self.most_at_once = max(self.most_at_once, self.now)
+        try:
+            for _ in range(self.pace.randint(1, 4)):
+                await anyio.lowlevel.checkpoint()
+            page = self._page(prefix, token or start_after, delimiter, min(most, self.page_size))
+            for _ in range(self.pace.randint(1, 4)):
+                await anyio.lowlevel.checkpoint()
+            return page
+        finally:
+            self.now -= 1
+            self.after_page()
+
+    def _page(self, prefix: str, after: str | None, delimiter: str | None, most: int) -> Page:
+        keys = [
+            key
+            for key in self.keys
+            if key.startswith(prefix) and (after is None or self.order(key) > self.order(after))
+        ]
+        rolled = []
+        if delimiter:
+            rolled = sorted({key[: key.index("/", len(prefix)) + 1] for key in keys if "/" in key[len(prefix) :]})
+            keys = [key for key in keys if "/" not in key[len(prefix) :]]
+        page = keys[:most]
+        return Page(tuple(map(remote, page)), page[-1] if len(keys) > most else None, tuple(rolled[:1000]))
+
+    async def head(self, bucket: str, key: str, version_id: str | None = None) -> RemoteObject:
+        if key not in self.keys:
+            raise Permanent("it does not exist", bucket=bucket, key=key, code="NoSuchKey")
+        return remote(key, bucket=bucket)
+
+    def open(self, remote: RemoteObject, part: Part) -> AbstractAsyncContextManager[Any]:
+        raise NotImplementedError
