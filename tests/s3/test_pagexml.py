@@ -224,6 +224,7 @@ BOMB = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a
         document("<Contents><Size>1</Size></Contents>"),
         document(item("&unknown;")),
         document(item("k")).replace(b"</ListBucketResult>", b"\xff</ListBucketResult>"),
+        document("<!--", item("k")).replace(b'"UTF-8"', b'"no-such-encoding"'),
     ],
     ids=lambda data: data[-24:].decode(errors="replace"),
 )

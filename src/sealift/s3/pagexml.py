@@ -221,7 +221,7 @@ def _moment(text: str) -> int:
 
 def _tree(data: bytes) -> _Element:
     """Parse a document strictly. Raises ValueError, expat.ExpatError."""
-    parser = expat.ParserCreate(namespace_separator=" ")
+    parser = expat.ParserCreate("UTF-8", " ")  # whatever the document declares: S3's are, and Python would look it up
     parser.buffer_text = True
     document = _Element("")
     open_now = [document]
