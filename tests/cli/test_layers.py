@@ -121,6 +121,13 @@ def test_verbose_and_quiet_take_turns_but_not_in_one_place() -> None:
         settled("-v", "-q")
 
 
+def test_the_region_is_awss_where_nobody_says_more(tmp_path: Path) -> None:
+    path = written(tmp_path, 'region = "eu-north-1"\n')
+    assert settle(Layer(), {"AWS_REGION": "us-west-2"})[0].connection.region == "us-west-2"
+    assert settle(Layer({"config": path}), {"AWS_REGION": "us-west-2"})[0].connection.region == "eu-north-1"
+    assert settle(Layer(), {"AWS_REGION": ""})[0].connection.region is None
+
+
 def test_an_empty_variable_is_as_good_as_none() -> None:
     assert read_environment({"SEALIFT_REGION": "", "SEALIFT_INCLUDE": "", "OTHER": "x"}) == Layer()
 

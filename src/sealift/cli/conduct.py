@@ -14,6 +14,7 @@ from typing import Generic, Protocol, Self, TypeAlias, TypeVar
 import anyio
 
 from sealift.cli.status import INTERRUPTED
+from sealift.garbage import collect_less_often
 
 T = TypeVar("T")
 
@@ -101,6 +102,7 @@ class Drawn(Protocol):
 
 def conduct(work: Callable[[], Awaitable[T]], interrupts: Interrupts, drawn: Drawn | None = None) -> Ended[T]:
     """Run `work` on an event loop of its own, and return how it ended."""
+    collect_less_often()
     try:
         return anyio.run(_beside, work, interrupts, drawn, backend="asyncio", backend_options={"use_uvloop": True})
     finally:

@@ -35,7 +35,13 @@ def settle(given: Layer, environ: Mapping[str, str]) -> tuple[Settings, Display]
     if path is None and environ.get(config.variable):
         path = config.read(environ[config.variable], config.variable)
     from_file = read_toml(path) if isinstance(path, Path) else Layer()
-    return built(merged([from_file, read_environment(environ), given]))
+    return built(merged([_aws(environ), from_file, read_environment(environ), given]))
+
+
+def _aws(environ: Mapping[str, str]) -> Layer:
+    """Return what AWS_REGION says: the AWS CLI and the other SDKs read it, Python's does not."""
+    region = environ.get("AWS_REGION")
+    return Layer({"region": region} if region else {})
 
 
 def read_environment(environ: Mapping[str, str]) -> Layer:

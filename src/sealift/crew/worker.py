@@ -18,6 +18,7 @@ from sealift.bandwidth import Bandwidth
 from sealift.config import ConnectionSettings, Durability
 from sealift.crew.channel import Channel, Message, packed_end, unpacked_attempt
 from sealift.destination import Destination
+from sealift.garbage import collect_less_often
 from sealift.lanes import Lanes
 from sealift.retry import RetrySettings
 from sealift.s3.persistent import PersistentStore
@@ -210,6 +211,7 @@ def main() -> None:
     # A terminal's Ctrl-C and a service manager's SIGTERM reach the whole group: the parent says what to do about it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    collect_less_often()
     anyio.run(work, socket.socket(fileno=int(sys.argv[1])), backend_options={"use_uvloop": True})
 
 
