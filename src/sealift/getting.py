@@ -175,8 +175,8 @@ class _Run:
 
     async def to_file(self, store: PersistentStore, remote: RemoteObject, path: Path) -> None:
         """Fetch the object's parts, at once as many as the settings allow, and give the file its name at the end."""
-        settings, workers = self._settings, self._settings.transfer.workers
-        line: Line[Job] = Line(1, most_returned=workers)
+        settings = self._settings
+        line: Line[Job] = Line(1)
         with _directory_of(path) as directory_fd:
             landing = FileLanding(directory_fd, path, settings.storage.durability)
             with landing.locked(remote):

@@ -56,9 +56,6 @@ PAGES_AHEAD = 4
 JOBS_AHEAD = 2000
 """Objects that wait for a worker: two pages, about 2 MB."""
 
-RETURNED_PER_WORKER = 2
-"""Parts that wait to be tried again, for each worker, before no new object is begun."""
-
 _Found = tuple[Source, Sequence[RemoteObject]]
 _Compare = Callable[[Source, Sequence[RemoteObject]], Awaitable[None]]
 
@@ -166,9 +163,9 @@ class Run:
 
     async def mirror(self, store: PersistentStore, destination: Destination) -> None:
         """Run the stages. Raises RunError for what ends the run at once; `judge` looks at the rest."""
-        settings, workers = self._settings, self._settings.transfer.workers
+        settings = self._settings
         way, diff = self._diff(store, destination, dry=False)
-        line: Line[Job] = Line(JOBS_AHEAD, most_returned=RETURNED_PER_WORKER * workers)
+        line: Line[Job] = Line(JOBS_AHEAD)
 
         async def start_over(job: Job, fresh: RemoteObject) -> None:
             if isinstance(job.target, Place):
