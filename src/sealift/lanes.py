@@ -60,7 +60,7 @@ class Lanes:
         """Carry out attempts until there are no more. Raises RunError."""
         ended = self._decider.ended
         async with anyio.create_task_group() as beside:
-            beside.start_soon(self._writer.name_batches, ended)
+            beside.start_soon(self._writer.name_batches, ended, lambda: self._under_way == 0)
             try:
                 async with anyio.create_task_group() as self._lanes:
                     self._fill_up()

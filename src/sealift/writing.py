@@ -7,6 +7,7 @@ then all their names. A power loss so finds, under any final name, either a comp
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -29,6 +30,9 @@ MOST_BYTES = 64 * 1024 * 1024
 
 LONGEST_WAIT = 0.5
 """Seconds that a complete file waits for the others of its batch: what a slow link's file waits at the most."""
+
+LOOK_EVERY = 0.01
+"""Seconds after which a batch that waits looks whether more is to come: what a file waits when none is."""
 
 FEW = 8
 """Files that are synced one by one: a sync of the whole file system also waits for what others wrote there."""
@@ -128,13 +132,17 @@ class Writer:
             self._due.set()
         return False
 
-    async def name_batches(self, ended: Callable[[Ended], None]) -> None:
-        """Sync and name batches as they fill up, until cancelled; `ended` hears of each of their attempts."""
+    async def name_batches(self, ended: Callable[[Ended], None], idle: Callable[[], bool]) -> None:
+        """Sync and name batches as they fill up, until cancelled; `ended` hears of each of their attempts.
+
+        `idle` says that nothing is under way which would bring more files.
+        """
         while True:
             await self._due.wait()
-            with anyio.move_on_after(LONGEST_WAIT):
-                while not self._full():
-                    self._due = anyio.Event()
+            until = time.monotonic() + LONGEST_WAIT
+            while not (self._full() or idle() or time.monotonic() >= until):
+                self._due = anyio.Event()
+                with anyio.move_on_after(LOOK_EVERY):
                     await self._due.wait()
             self._due = anyio.Event()
             await self.name_batch(ended)

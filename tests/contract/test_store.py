@@ -37,23 +37,35 @@ class Backend:
     """Listings are in UTF-8 order, as those of S3's general-purpose buckets; SeaweedFS's are not."""
 
 
+STORES = ["fake", "SDK and the fault server", "wire and the fault server"]
+SANDBOXED = ["SDK and the sandbox", "wire and the sandbox"]
+
+
 @pytest.fixture(
     params=[
-        "fake",
-        "SDK and the fault server",
-        "wire and the fault server",
-        pytest.param("SDK and the sandbox", marks=pytest.mark.sandbox),
-        pytest.param("wire and the sandbox", marks=pytest.mark.sandbox),
+        *(pytest.param((name, loop), id=f"{name}, {loop}") for name in STORES for loop in ("asyncio", "uvloop")),
+        *(pytest.param((name, "uvloop"), id=name, marks=pytest.mark.sandbox) for name in SANDBOXED),
     ]
 )
-async def backend(request, monkeypatch):
-    """Every store in turn. Another one is one more `if`."""
-    choice = TransportChoice.WIRE if request.param.startswith("wire") else TransportChoice.SDK
+def setting(request):
+    """Every store in turn, and the event loop that it runs on. Another one is one more `if`."""
+    return request.param
+
+
+@pytest.fixture
+def anyio_backend(setting):
+    return ("asyncio", {"use_uvloop": setting[1] == "uvloop"})
+
+
+@pytest.fixture
+async def backend(request, setting, monkeypatch):
+    name = setting[0]
+    choice = TransportChoice.WIRE if name.startswith("wire") else TransportChoice.SDK
 
     def opened(settings):
         return Transport(replace(settings, transport=choice), connections=2, noted=pytest.fail)
 
-    if request.param == "fake":
+    if name == "fake":
         fake = FakeStore()
         fake.bucket("bucket")
 
@@ -64,7 +76,7 @@ async def backend(request, monkeypatch):
             fake.delete("bucket", key)
 
         yield Backend(fake, "bucket", put, delete, odd_keys=True, ordered=True)
-    elif request.param.endswith("the fault server"):
+    elif name.endswith("the fault server"):
         async with FaultServer() as server:
             server.bucket("bucket")
 
