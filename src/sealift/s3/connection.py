@@ -42,6 +42,7 @@ class Connection(asyncio.BufferedProtocol):
     __slots__ = (
         "_buffer",
         "_chunked",
+        "_ended_well",
         "_error",
         "_head",
         "_left",
@@ -67,6 +68,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._error: Exception | None = None
+        self._ended_well = False  # by the peer's own doing, and after all that it had to say
         self._over = True  # no response is awaited
         self._paused = False
         self._unheard = True
@@ -109,6 +111,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio."""
         self._transport = None
+        self._ended_well = exc is None and self._error is None
         if self._error is None:
             self._error = LostError(str(exc) if exc else "the peer closed it", unheard=self._unheard)
         if self._waiter is not None and not self._waiter.done():
@@ -162,7 +165,7 @@ class Connection(asyncio.BufferedProtocol):
             if self._chunked is not None:
                 return await self._read_chunk(self._chunked)
             while self._start == self._stop:
-                if self._left is None and isinstance(self._error, LostError):  # the end of the body is that of all
+                if self._left is None and self._ended_well:  # the end of the body is that of all
                     self._over = True
                     return _EMPTY
                 await self._arrival()
@@ -244,8 +247,6 @@ class Connection(asyncio.BufferedProtocol):
             await self._waiter
         finally:
             self._waiter = None
-        if self._start == self._stop:
-            self._raise_error()
 
     def _raise_error(self) -> None:
         if self._error is not None:

@@ -12,7 +12,9 @@ from sealift.s3.pool import Origin
 from sealift.s3.signing import Credentials
 
 _PORTS = {"http": 80, "https": 443}
-_AWS_HOST = re.compile(r"(?P<before>(?:.+\.)?s3)[.-](?:(?P<region>[a-z0-9-]+)\.)?(?P<suffix>amazonaws\.com(?:\.cn)?)")
+_AWS_HOST = re.compile(
+    r"(?P<before>(?:.+\.)?s3(?:\.dualstack)?)[.-](?:(?P<region>[a-z0-9-]+)\.)?(?P<suffix>amazonaws\.com(?:\.cn)?)"
+)
 
 
 class OffTheWireError(Exception):

@@ -319,6 +319,7 @@ class SdkStore:
                     )
                 )
                 client.meta.events.register_first("before-parse.s3.ListObjectsV2", _keep_raw)
+                client.meta.events.register_first("choose-signer.s3.GetObject", _presign_as_sign)
                 refuse_plain_http(client.meta.endpoint_url, allowed=settings.allow_http)
                 credentials, identity = await _credentials(session) if settings.sign else (None, None)
             return _Client(client, stack.pop_all(), credentials, identity)
@@ -331,6 +332,12 @@ def _models(data_path: str | None) -> Any:
     from botocore.loaders import create_loader
 
     return create_loader(data_path)
+
+
+def _presign_as_sign(signature_version: object, **_: object) -> str | None:
+    """Let presigned URLs tell how requests are signed: by itself the SDK signs these in the way of 2006."""
+    version = str(signature_version)
+    return "s3v4-query" if version in {"s3v4-query", "v4-query", "s3-query"} else None
 
 
 async def _credentials(session: Any) -> tuple[Any, object]:

@@ -1,0 +1,157 @@
+"""What those who carry out attempts do on disk, and when a file gets its name."""
+
+from pathlib import Path
+
+import anyio
+import pytest
+
+from sealift import partial as partial_room
+from sealift import writing
+from sealift.attempt import Attempt, Spot
+from sealift.config import Durability
+from sealift.destination import Destination
+from sealift.errors import Integrity
+from sealift.model import ByteRange, Part, RemoteObject
+from sealift.partial import Blocked, PartialFile, partial_name
+from sealift.writing import FEW, Writer
+from tests.support.running import partials, tree
+
+pytestmark = pytest.mark.anyio
+
+
+class World:
+    """A destination, and small objects that are written into it."""
+
+    def __init__(self, destination, durability):
+        self.destination = destination
+        self.writer = Writer(destination, destination.partial_fd, durability)
+        self.ends = {}
+
+    def attempt(self, number, key, body=b"body"):
+        remote = RemoteObject("bucket", key, len(body), '"e"', 1_700_000_000_000_000_000)
+        spot = Spot(tuple(key.encode().split(b"/")), remote.last_modified_ns)
+        return Attempt(number, remote, Part(ByteRange(0, len(body)), whole=True), partial_name(remote), spot)
+
+    async def write(self, number, key, *pieces):
+        attempt = self.attempt(number, key, b"".join(pieces))
+        filling = self.writer.fill(attempt)
+        for piece in pieces:
+            await filling.write(piece)
+        try:
+            return await filling.place(attempt.spot)
+        finally:
+            filling.close()
+
+    def ended(self, end):
+        self.ends[end.number] = end
+
+
+@pytest.fixture
+def world(tmp_path):
+    with Destination.open(tmp_path, create=True) as destination:
+        yield lambda durability: World(destination, durability)
+
+
+@pytest.mark.parametrize("durability", [Durability.NONE, Durability.FILE])
+@pytest.mark.parametrize("pieces", [(), (b"body",), (b"bo", b"d", b"y")])
+async def test_a_complete_object_is_in_its_place_at_once(world, tmp_path, durability, pieces):
+    assert await world(durability).write(1, "a/b", *pieces)
+    assert tree(tmp_path) == {"a/b": b"".join(pieces)}
+    assert (tmp_path / "a/b").stat().st_mtime_ns == 1_700_000_000_000_000_000
+    assert partials(tmp_path) == []
+
+
+@pytest.mark.parametrize("files", [1, FEW, FEW + 1, 40])
+async def test_a_batch_has_no_names_before_all_of_it_was_synced(world, tmp_path, monkeypatch, files):
+    w = world(Durability.BATCH)
+    seen = []
+    for name in ("_sync", "sync_file_system"):
+        real = getattr(partial_room, name)
+
+        def watched(fd, real=real):
+            seen.append(len(tree(tmp_path)))
+            real(fd)
+
+        monkeypatch.setattr(partial_room, name, watched)
+    monkeypatch.setattr(writing, "sync_file_system", partial_room.sync_file_system)
+    for number in range(files):
+        assert not await w.write(number, f"k{number}", b"body")
+    assert tree(tmp_path) == {}
+    await w.writer.name_batch(w.ended)
+    assert seen == [0] * (files if files <= FEW else 1)
+    assert tree(tmp_path) == {f"k{number}": b"body" for number in range(files)}
+    assert all(end.placed and end.reached == 4 for end in w.ends.values())
+    assert len(w.ends) == files
+
+
+async def test_what_stands_in_ones_way_is_only_that_ones_end(world, tmp_path):
+    w = world(Durability.BATCH)
+    (tmp_path / "b").mkdir()
+    for number, key in enumerate(["a", "b", "c"]):
+        await w.write(number, key, b"body")
+    await w.writer.name_batch(w.ended)
+    assert [w.ends[number].placed for number in range(3)] == [True, False, True]
+    assert isinstance(w.ends[1].error, Blocked)
+    assert tree(tmp_path) == {"a": b"body", "b/": b"", "c": b"body"}
+    assert partials(tmp_path) == [partial_name(w.attempt(1, "b").remote)], "it is complete, and waits"
+
+
+async def test_a_batch_is_named_when_nothing_more_is_to_come(world, tmp_path):
+    w = world(Durability.BATCH)
+    idle = False
+    async with anyio.create_task_group() as beside:
+        beside.start_soon(w.writer.name_batches, w.ended, lambda: idle)
+        await w.write(1, "a", b"body")
+        for _ in range(20):
+            await anyio.lowlevel.checkpoint()
+        assert w.ends == {}
+        idle = True
+        with anyio.fail_after(30):
+            while not w.ends:
+                await anyio.sleep(0.001)
+        beside.cancel_scope.cancel()
+    assert tree(tmp_path) == {"a": b"body"}
+
+
+async def test_a_full_batch_is_named_whatever_is_to_come(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "MOST_FILES", 5)
+    w = world(Durability.BATCH)
+    async with anyio.create_task_group() as beside:
+        beside.start_soon(w.writer.name_batches, w.ended, lambda: False)
+        with anyio.fail_after(30):
+            for number in range(12):
+                await w.write(number, f"k{number}", b"body")
+            while len(w.ends) < 10:
+                await anyio.sleep(0.001)
+        beside.cancel_scope.cancel()
+    await w.writer.name_batch(w.ended)
+    assert len(tree(tmp_path)) == 12
+
+
+async def test_a_part_is_written_into_the_file_that_is_there(world, tmp_path):
+    w = world(Durability.NONE)
+    whole = w.attempt(1, "large", b"0123456789")
+    PartialFile.create(w.destination.partial_fd, whole.name, 10, preallocate=True).close()
+    attempt = whole._replace(part=Part(ByteRange(4, 8), whole=False), spot=None)
+    filling = w.writer.fill(attempt)
+    await filling.write(b"45")
+    assert filling.reached == 6
+    await filling.write(memoryview(b"67"))
+    filling.close()
+    assert (tmp_path / ".sealift/partial" / whole.name).read_bytes() == b"\0\0\0\0" + b"4567" + b"\0\0"
+
+
+async def test_a_file_that_has_vanished_is_said(world):
+    w = world(Durability.NONE)
+    attempt = w.attempt(1, "k")._replace(spot=None)
+    with pytest.raises(Integrity, match="vanished"):
+        w.writer.fill(attempt)
+
+
+async def test_nothing_is_placed_without_a_destination(tmp_path):
+    with Destination.open(tmp_path, create=True) as destination:
+        w = World(destination, Durability.NONE)
+        w.writer = Writer(None, destination.partial_fd, Durability.NONE)
+        with pytest.raises(TypeError):
+            await w.write(1, "k", b"body")
+    assert [path for path in Path(tmp_path).iterdir() if path.name != ".sealift"] == []
