@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -124,13 +125,13 @@ SERVER = """
 
 CONFIG = """
 %(modules)s
-worker_processes 2;
+worker_processes 2; worker_rlimit_nofile %(files)d;
 pid %(here)s/pid;
 error_log %(here)s/error.log crit;
 daemon off;
 events { worker_connections 8192; multi_accept on; }
 http {
-    access_log off; sendfile on; tcp_nopush on; tcp_nodelay on; open_file_cache max=200000 inactive=600s;
+    access_log off; sendfile on; tcp_nopush on; tcp_nodelay on; open_file_cache max=%(cached)d inactive=600s;
     keepalive_requests 100000000; keepalive_timeout 300s; ssl_session_cache shared:tls:10m;
     client_body_temp_path %(here)s/body; proxy_temp_path %(here)s/proxy; fastcgi_temp_path %(here)s/fastcgi;
     uwsgi_temp_path %(here)s/uwsgi; scgi_temp_path %(here)s/scgi;
@@ -223,6 +224,7 @@ class Origin:
         )
         (self._here / "list.lua").write_text(LUA % {"sets": sets, "mtime": MTIME})
         config = self._here / "nginx.conf"
+        files = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 100_000)
         config.write_text(
             CONFIG
             % {
@@ -230,6 +232,8 @@ class Origin:
                 "here": self._here,
                 "servers": servers,
                 "lua": lua,
+                "files": files,
+                "cached": files // 4,
             }
         )
         env = dict(os.environ)

@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 
 from sealift.attempt import Attempt, Decider, Ended
 from sealift.bandwidth import Bandwidth
-from sealift.concurrency import INITIAL, Concurrency, Totals
+from sealift.concurrency import INITIAL, INITIAL_LARGE, LARGE, Concurrency, Totals
 from sealift.errors import SealiftError, Throttled
 from sealift.s3.store import ObjectStore
 from sealift.writing import Filling, Writer
@@ -39,9 +39,8 @@ class Lanes:
         self._writer = writer
         self._bandwidth = bandwidth
         self._most = most
+        self._initial = initial
         self._concurrency: Concurrency | None = None
-        if initial is not None:
-            self._concurrency = Concurrency(highest=most, initial=initial, now=time.monotonic())
         self._lanes: TaskGroup | None = None
         self._count = 0
         self._under_way = 0
@@ -54,7 +53,11 @@ class Lanes:
     @property
     def limit(self) -> int:
         """How many there may be now."""
-        return self._most if self._concurrency is None else self._concurrency.limit
+        if self._concurrency is not None:
+            return self._concurrency.limit
+        return (
+            self._most if self._initial is None else max(1, min(self._most, self._initial * INITIAL_LARGE // INITIAL))
+        )
 
     async def run(self) -> None:
         """Carry out attempts until there are no more. Raises RunError."""
@@ -89,6 +92,8 @@ class Lanes:
         try:
             while not self._retired and self._count <= self.limit and (attempt := await decider.take()) is not None:
                 self._under_way += 1
+                if self._initial is not None and self._concurrency is None:
+                    self._begin(self._initial, len(attempt.part.range))
                 try:
                     end = await self._small(attempt) if attempt.spot is not None else await self._part(attempt)
                     self._look(0 if end is not None and end.error is not None else 1)
@@ -99,6 +104,12 @@ class Lanes:
                     decider.ended(end)
         finally:
             self._count -= 1
+
+    def _begin(self, initial: int, size: int) -> None:
+        """Let the number of lanes be found out from now on: the first GET's size tells where to begin."""
+        first = self.limit if size >= LARGE else initial
+        self._concurrency = Concurrency(highest=self._most, initial=first, now=time.monotonic())
+        self._fill_up()
 
     def _look(self, answered: int) -> None:
         """Let the number of lanes follow what came of it, now and then."""

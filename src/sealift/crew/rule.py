@@ -12,8 +12,8 @@ LOOK_EVERY = 0.1
 BUSY = 0.8
 """The share of the time for which a loop works that is the limit: the rest goes to whoever else wants the core."""
 
-LOOKS = 3
-"""Looks in a row at a busy loop: a third of a second, about what it costs to start the workers."""
+LOOKS = 5
+"""Looks in a row at a busy loop: half a second, about what it costs to start the workers."""
 
 MOST = 8
 """Processes: what one parent can feed, whose part of a small object is about an eighth of the whole."""
