@@ -13,6 +13,7 @@ the head did not say otherwise. Everything else closes it.
 from __future__ import annotations
 
 import asyncio
+import mmap
 import ssl
 from typing import Any, cast
 
@@ -40,7 +41,6 @@ class Connection(asyncio.BufferedProtocol):
     """A connection that is open, or was. One exchange at a time: `exchange`, then `read` until nothing comes."""
 
     __slots__ = (
-        "_buffer",
         "_chunked",
         "_ended_well",
         "_error",
@@ -62,8 +62,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._buffer = bytearray(BUFFER)
-        self._view = memoryview(self._buffer)
+        # Mapped, not a bytearray: that one is filled with zeros, and takes up all its memory at once.
+        self._view = memoryview(mmap.mmap(-1, BUFFER, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
         self._start = self._stop = 0
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
