@@ -79,7 +79,7 @@ class Connection(asyncio.BufferedProtocol):
         self.exchanges = 0
         """Requests that were sent on it."""
         self.heard = 0.0
-        """When the peer was last heard, or a request was sent, in the seconds of the loop's clock."""
+        """When the peer was last heard, or last became the one to be waited for, in seconds of the loop's clock."""
 
     # ── What the event loop calls ───────────────────────────────────────────────────────────────────
 
@@ -235,6 +235,7 @@ class Connection(asyncio.BufferedProtocol):
         self._start = self._stop = 0
         if self._paused and self._transport is not None:
             self._paused = False
+            self.heard = self._loop.time()  # until now the peer waited for us
             self._transport.resume_reading()
 
     async def _arrival(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
 import socket
 import ssl
@@ -176,6 +177,8 @@ def tls_context(ca_bundle: Path | None) -> ResumingContext:
     try:
         if ca_bundle is None:
             context.load_default_certs()
+            if not _has_any(context) and (bundled := _bundled_with_the_sdk()) is not None:
+                context.load_verify_locations(cafile=bundled)
         else:
             context.load_verify_locations(cafile=os.fspath(ca_bundle))
     except OSError as error:
@@ -184,6 +187,19 @@ def tls_context(ca_bundle: Path | None) -> ResumingContext:
             "--ca-bundle, AWS_CA_BUNDLE or the profile's ca_bundle"
         ) from error
     return context
+
+
+def _has_any(context: ssl.SSLContext) -> bool:
+    """Whether there are authorities: some are loaded, others are looked for in a directory when they are needed."""
+    directory: str | None = ssl.get_default_verify_paths().capath  # None where it does not exist
+    return bool(context.cert_store_stats()["x509_ca"] or (directory and any(Path(directory).iterdir())))
+
+
+def _bundled_with_the_sdk() -> Path | None:
+    """Return the SDK's own certificates, which it trusts everywhere; a system may have none, as in small images."""
+    found = importlib.util.find_spec("botocore")  # does not import it
+    bundled = None if found is None or found.origin is None else Path(found.origin).with_name("cacert.pem")
+    return bundled if bundled is not None and bundled.is_file() else None
 
 
 def _reason(error: OSError | None) -> str:

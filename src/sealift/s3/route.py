@@ -12,8 +12,10 @@ from sealift.s3.pool import Origin
 from sealift.s3.signing import Credentials
 
 _PORTS = {"http": 80, "https": 443}
+# Not those of acceleration, which are the same for all Regions.
 _AWS_HOST = re.compile(
-    r"(?P<before>(?:.+\.)?s3(?:\.dualstack)?)[.-](?:(?P<region>[a-z0-9-]+)\.)?(?P<suffix>amazonaws\.com(?:\.cn)?)"
+    r"(?P<before>(?:.+\.)?s3(?:-fips)?(?:\.dualstack)?)(?!-accelerate)[.-]"
+    r"(?:(?P<region>[a-z0-9-]+)\.)?(?P<suffix>amazonaws\.com(?:\.cn)?)"
 )
 
 

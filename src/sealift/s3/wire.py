@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Literal, Self
@@ -46,13 +46,23 @@ LARGEST_PAGE = 16 * 1024 * 1024
 Operation = Literal["list", "head", "get"]
 Headers = Sequence[tuple[str, str]]
 
-_MOVED = frozenset({"PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "301", "307", "400"})
+_MOVED = frozenset(
+    {
+        "PermanentRedirect",
+        "TemporaryRedirect",
+        "AuthorizationHeaderMalformed",
+        "IllegalLocationConstraintException",  # of Regions that have to be opted into
+        "301",
+        "307",
+        "400",
+    }
+)
 """The codes, or of a HEAD the statuses, of an answer that may name the bucket's own Region."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Bucket:
-    """What is known of a bucket."""
+    """What is known of a bucket. A request keeps to one of these, whatever is found out meanwhile."""
 
     route: Route
     pool: Pool
@@ -230,7 +240,7 @@ class WireStore:
             finally:
                 known.pool.give_back(connection)
             refusal = refusal_of(head.status, head.headers, document, operation=operation, bucket=bucket, key=key or "")
-            if redirected or not self._moves(known, refusal):
+            if redirected or not self._moves(bucket, known, refusal):
                 raise translate(refusal)
             redirected = True
 
@@ -279,16 +289,17 @@ class WireStore:
         if credentials != self._credentials:
             self._credentials = credentials
             self._signers.clear()
-            for known in self._buckets.values():
-                known.signer = self._signer(known.route.region)
+            for bucket, known in self._buckets.items():
+                self._buckets[bucket] = replace(known, signer=self._signer(known.route.region))
 
-    def _moves(self, known: _Bucket, refusal: Refusal) -> bool:
-        """Go to the Region that an answer names, if it is another one."""
-        if refusal.code not in _MOVED or refusal.region in {"", known.route.region}:
+    def _moves(self, bucket: str, known: _Bucket, refusal: Refusal) -> bool:
+        """Go to the Region that an answer names, if it is another one than the request went to."""
+        region = refusal.region
+        if refusal.code not in _MOVED or region in {"", known.route.region}:
             return False
-        known.route = known.route.moved(refusal.region)
-        known.pool = self._pool(known.route.origin)
-        known.signer = self._signer(refusal.region)
+        if self._buckets[bucket].route.region != region:  # else another request's answer has told already
+            route = known.route.moved(region)
+            self._buckets[bucket] = _Bucket(route, self._pool(route.origin), self._signer(region))
         return True
 
     def _signer(self, region: str) -> Signer:
