@@ -157,9 +157,11 @@ class Connection(asyncio.BufferedProtocol):
 
         Raises LostError, SilentError, MalformedResponseError; then, and when cancelled, the connection is closed.
         """
+        if self._pieces:  # they lie in the buffer: it is not begun anew before the last one is done with
+            return self._pieces.pop(0)
         if self._start == self._stop:
             self._begin_anew()
-        if self._over and not self._pieces:
+        if self._over:
             return _EMPTY
         try:
             if self._chunked is not None:
