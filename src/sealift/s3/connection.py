@@ -42,7 +42,7 @@ class Connection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_chunked",
-        "_ended_well",
+        "_ended",
         "_error",
         "_head",
         "_left",
@@ -68,8 +68,8 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._error: Exception | None = None
-        self._ended_well = False  # by the peer's own doing, and after all that it had to say
         self._over = True  # no response is awaited
+        self._ended = False  # the peer said that nothing more comes; a reset says no such thing
         self._paused = False
         self._unheard = True
         self._head: Head | None = None
@@ -102,20 +102,19 @@ class Connection(asyncio.BufferedProtocol):
         if self._stop == BUFFER:
             self._paused = True
             self._transport.pause_reading()  # type: ignore[union-attr]
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self._wake()
 
     def eof_received(self) -> None:
         """See asyncio: the transport then closes, which tells `connection_lost`."""
+        self._ended = True
+        self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio."""
         self._transport = None
-        self._ended_well = exc is None and self._error is None
         if self._error is None:
             self._error = LostError(str(exc) if exc else "the peer closed it", unheard=self._unheard)
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self._wake()
 
     # ── What the store calls ────────────────────────────────────────────────────────────────────────
 
@@ -167,7 +166,7 @@ class Connection(asyncio.BufferedProtocol):
             if self._chunked is not None:
                 return await self._read_chunk(self._chunked)
             while self._start == self._stop:
-                if self._left is None and self._ended_well:  # the end of the body is that of all
+                if self._at_its_end:
                     self._over = True
                     return _EMPTY
                 await self._arrival()
@@ -217,8 +216,7 @@ class Connection(asyncio.BufferedProtocol):
             self._error = error
         if self._transport is not None:
             self._transport.abort()
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self._wake()
 
     async def _read_chunk(self, chunked: ChunkedBody) -> memoryview:
         while not self._pieces:
@@ -250,6 +248,17 @@ class Connection(asyncio.BufferedProtocol):
             await self._waiter
         finally:
             self._waiter = None
+        if self._start == self._stop and not self._at_its_end:
+            self._raise_error()
+
+    @property
+    def _at_its_end(self) -> bool:
+        """Whether a body that lasts as long as the connection has come to its end in good order."""
+        return self._ended and self._left is None and self._chunked is None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def _raise_error(self) -> None:
         if self._error is not None:
