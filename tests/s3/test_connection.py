@@ -1,235 +1,391 @@
-"""A connection against a peer that says exactly what a test wants, in exactly the pieces that it wants."""
+"""One connection: what it makes of every way in which an answer can come, or not come."""
 
 import asyncio
+import socket
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 import pytest
 
-from sealift.s3.connection import BUFFER, Connection, LostError, SilentError
-from sealift.s3.heads import LARGEST_HEAD, MalformedResponseError
+from sealift.s3.connection import BUFFER, Connection, LostError
+from sealift.s3.heads import MalformedResponseError
+from tests.support.peer import listening
 
 pytestmark = pytest.mark.anyio
 
-BODY = bytes(range(256)) * 4
-LENGTH = b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: 1024\r\n\r\n' + BODY
-CHUNKED = (
-    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-     b"200;name=value\r\n" + BODY[:512] + b"\r\n1FF\r\n" + BODY[512:1023] + b"\r\n1\r\n" + BODY[1023:] + b"\r\n"
-    + b"0\r\nx-amz-checksum-crc32: AAAAAA==\r\n\r\n"
-)  # fmt: skip
-UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + BODY
+REQUEST = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+LARGE = bytes(range(251)) * 16_384
+"""4 MiB, of which no two neighbouring buffers are alike."""
+
+ANSWERS = {
+    "with a length": b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nhello world",
+    "in chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"6;x=y\r\nhello \r\n4\r\nworl\r\n1\r\nd\r\n0\r\nA: b\r\nC: d\r\n\r\n",
+    "until it closes": b"HTTP/1.1 200 OK\r\n\r\nhello world",
+    "after interim ones": b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+    b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nhello world",
+}
 
 
-class Peer:
-    """A server of one connection. It is told what to send; `None` closes, and an exception resets."""
-
-    def __init__(self):
-        self.asked = b""
-        self.sent = anyio.Event()
-        self._writer: asyncio.StreamWriter | None = None
-
-    async def __aenter__(self):
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+@asynccontextmanager
+async def connected():
+    """A connection, and the peer's side of it."""
+    async with listening() as peer:
         loop = asyncio.get_running_loop()
-        port = self._server.sockets[0].getsockname()[1]
-        _, self.connection = await loop.create_connection(lambda: Connection(loop), "127.0.0.1", port)
-        while self._writer is None:
-            await asyncio.sleep(0)
-        return self
+        _, connection = await loop.create_connection(lambda: Connection(loop), peer.host, peer.port)
+        try:
+            yield connection, await peer.accept()
+        finally:
+            connection.close()
 
-    async def __aexit__(self, *_):
-        self.connection.close()
-        self._writer.transport.abort()
-        self._server.close()
+
+def arrives(connection, data):
+    """Do what the event loop does when it has received `data`, all at once."""
+    if data:
+        connection.get_buffer(-1)[: len(data)] = data
+        connection.buffer_updated(len(data))
+
+
+async def settle():
+    """Let everybody go on who can."""
+    for _ in range(4):
         await asyncio.sleep(0)
 
-    async def _serve(self, reader, writer):
-        self._reader, self._writer = reader, writer
 
-    async def heard(self):
-        """Wait for a request's head."""
-        self.asked = await self._reader.readuntil(b"\r\n\r\n")
-
-    async def say(self, *pieces):
-        for piece in pieces:
-            if piece is None:
-                self._writer.close()
-            else:
-                self._writer.write(piece)
-                await self._writer.drain()
-                for _ in range(3):  # each piece arrives by itself
-                    await asyncio.sleep(0)
-
-    async def answer(self, *pieces):
-        await self.heard()
-        await self.say(*pieces)
-
-
-async def whole(connection):
+async def received(connection, method="GET"):
+    """Send a request; return the status and the body of its answer."""
+    head = await connection.exchange(REQUEST, method)
     body = bytearray()
     while piece := await connection.read():
         body += piece
-    return bytes(body)
+    return head.status, bytes(body)
 
 
-REQUEST = b"GET /b/k HTTP/1.1\r\nhost: h\r\n\r\n"
+async def answered(answer, method="GET"):
+    """What comes of an answer that is followed by nothing; and whether the connection is good for another request."""
+    async with connected() as (connection, side):
+        asking = asyncio.create_task(received(connection, method))
+        await side.answers(answer)
+        outcome = await asking
+        return outcome, connection.reusable
 
 
-async def answered(*pieces):
-    """Exchange one request; return the head, the body, and whether the connection can be used again."""
-    async with Peer() as peer, anyio.create_task_group() as group:
-        with anyio.fail_after(30):
-            group.start_soon(peer.answer, *pieces)
-            head = await peer.connection.exchange(REQUEST)
-            body = await whole(peer.connection)
-            assert peer.asked == REQUEST
-            return head, body, peer.connection.reusable
+# ── Where the bytes are split ───────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
-    ("response", "reusable"),
-    [(LENGTH, True), (CHUNKED, True), (UNTIL_CLOSE, False)],
-    ids=["length", "chunked", "close"],
-)
-async def test_a_response_is_the_same_however_it_is_cut(response, reusable):
-    async with Peer() as peer:
-        connection = peer.connection
-        for cut in range(1, len(response), 7 if reusable else len(response) // 3):
-            if not reusable:
-                head, body, again = await answered(response[:cut], response[cut:], None)
-            else:
-                async with anyio.create_task_group() as group:
-                    group.start_soon(peer.answer, response[:cut], response[cut:])
-                    with anyio.fail_after(30):
-                        head = await connection.exchange(REQUEST)
-                        body = await whole(connection)
-                again = connection.reusable
-            assert (head.status, body, again) == (200, BODY, reusable), cut
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+async def test_an_answer_is_the_same_wherever_it_is_split(answer):
+    for split in range(1, len(answer)):
+        async with connected() as (connection, side):
+            asking = asyncio.create_task(received(connection))
+            await settle()
+            arrives(connection, answer[:split])
+            await settle()
+            arrives(connection, answer[split:])
+            if answer is ANSWERS["until it closes"]:
+                side.close()
+            assert await asking == (200, b"hello world"), split
 
 
-async def test_a_response_may_come_a_byte_at_a_time():
-    head, body, _ = await answered(*(LENGTH[at : at + 1] for at in range(200)), LENGTH[200:])
-    assert (head.headers["etag"], body) == ('"e"', BODY)
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+async def test_an_answer_may_come_byte_by_byte(answer):
+    async with connected() as (connection, side):
+        asking = asyncio.create_task(received(connection))
+        await settle()
+        for position in range(len(answer)):
+            arrives(connection, answer[position : position + 1])
+            await settle()
+        side.close()
+        assert await asking == (200, b"hello world")
 
 
-async def test_what_comes_before_the_final_answer_is_passed_over():
-    head, body, _ = await answered(b"HTTP/1.1 100 Continue\r\n\r\n", LENGTH)
-    assert (head.status, body) == (200, BODY)
+@pytest.mark.parametrize("framing", ["with a length", "in chunks", "until it closes"])
+async def test_a_large_body_comes_whole_through_a_buffer_that_is_smaller(framing):
+    pieces = [LARGE[start : start + 70_001] for start in range(0, len(LARGE), 70_001)]
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+    head, body = {
+        "with a length": (b"Content-Length: %d\r\n" % len(LARGE), LARGE),
+        "in chunks": (b"Transfer-Encoding: chunked\r\n", chunks),
+        "until it closes": (b"", LARGE),
+    }[framing]
+
+    async def serve(side):
+        await side.answers(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n" + body)
+        if framing == "until it closes":
+            side.close()
+
+    async with connected() as (connection, side), anyio.create_task_group() as group:
+        group.start_soon(serve, side)
+        assert await received(connection) == (200, LARGE)
+        assert connection.reusable == (framing != "until it closes")
 
 
-@pytest.mark.parametrize(
-    "garbage",
-    [
-        b"\x16\x03\x01\x02\x00",
-        b"SSH-2.0-OpenSSH_9.2\r\n",
-        b"HTTP/2 200 OK\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nx: " + b"y" * LARGEST_HEAD,
-    ],
-)
-async def test_what_is_no_response_is_refused_and_the_connection_closed(garbage):
-    async with Peer() as peer, anyio.create_task_group() as group:
-        group.start_soon(peer.answer, garbage)
-        with anyio.fail_after(30), pytest.raises(MalformedResponseError):
-            await peer.connection.exchange(REQUEST)
-        assert peer.connection.closed
+# ── What was handed out ─────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(("before", "unheard"), [((), True), ((b"HTTP/1.1 20",), False)])
-async def test_an_end_before_the_answer_says_whether_anything_had_come(before, unheard):
-    async with Peer() as peer, anyio.create_task_group() as group:
-        group.start_soon(peer.answer, *before, None)
-        with anyio.fail_after(30), pytest.raises(LostError) as caught:
-            await peer.connection.exchange(REQUEST)
-        assert caught.value.unheard is unheard
+async def test_what_was_handed_out_stays_as_it_is_until_the_next_read():
+    async with connected() as (connection, _):
+        asking = asyncio.create_task(connection.exchange(REQUEST))
+        await settle()
+        arrives(connection, b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\nfour")
+        await asking
+        piece = await connection.read()
+        arrives(connection, b"and more")
+        assert bytes(piece) == b"four"
+        assert bytes(await connection.read()) == b"and more"
 
 
-@pytest.mark.parametrize("response", [LENGTH[:-1], CHUNKED[:-3]])
-async def test_a_body_that_ends_early_is_lost(response):
-    async with Peer() as peer, anyio.create_task_group() as group:
-        group.start_soon(peer.answer, response, None)
-        await peer.connection.exchange(REQUEST)
-        with anyio.fail_after(30), pytest.raises(LostError):
-            await whole(peer.connection)
-        assert not peer.connection.reusable
+async def test_chunks_that_came_together_stay_as_they_are_while_more_come():
+    async with connected() as (connection, _):
+        asking = asyncio.create_task(connection.exchange(REQUEST))
+        await settle()
+        arrives(
+            connection,
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"3\r\nabc\r\n4\r\ndefg\r\n2\r\nhi\r\n",
+        )
+        await asking
+        assert bytes(await connection.read()) == b"abc"
+        second = await connection.read()
+        arrives(connection, b"6\r\nXXXXXX\r\n" * 20)
+        assert bytes(second) == b"defg"
+        assert bytes(await connection.read()) == b"hi"
+        assert bytes(await connection.read()) == b"XXXXXX"
 
 
-@pytest.mark.parametrize(
-    "head",
-    [
-        b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
-    ],
-)
-async def test_a_server_that_wants_to_close_is_believed(head):
-    _, body, reusable = await answered(head)
-    assert (body, reusable) == (b"", False)
+async def test_a_peer_waits_for_a_reader_that_does_not_read_and_nothing_is_lost():
+    async with connected() as (connection, side):
+        far = side.writer.get_extra_info("socket")
+        near = connection._transport.get_extra_info("socket")
+        await_head = asyncio.create_task(connection.exchange(REQUEST))
+        await side.answers(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (4 * len(LARGE)))
+        await await_head
+        with socket.socket(fileno=socket.dup(far.fileno())) as raw:
+            raw.setblocking(False)
+            data, sent, refused = memoryview(LARGE * 4), 0, 0
+            while refused < 50 and sent < len(data):  # each time, whoever would receive may do so
+                try:
+                    sent += raw.send(data[sent : sent + BUFFER])
+                    refused = 0
+                except BlockingIOError:
+                    refused += 1
+                    await settle()
+            kernel = far.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+            kernel += near.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+            assert connection._stop == BUFFER
+            assert sent <= BUFFER + kernel
+            rest = asyncio.create_task(asyncio.get_running_loop().sock_sendall(raw, data[sent:]))
+            body = bytearray()
+            while piece := await connection.read():
+                body += piece
+            await rest
+        assert body == data
+        assert connection.reusable
 
 
-async def test_a_connection_is_not_used_again_before_its_body_was_read():
-    async with Peer() as peer, anyio.create_task_group() as group:
-        group.start_soon(peer.answer, LENGTH)
-        await peer.connection.exchange(REQUEST)
-        assert not peer.connection.reusable
-        await whole(peer.connection)
-        assert peer.connection.reusable
+async def test_a_peer_that_was_made_to_wait_is_not_silent():
+    async with connected() as (connection, _):
+        asking = asyncio.create_task(connection.exchange(REQUEST))
+        await settle()
+        arrives(connection, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (2 * BUFFER))
+        await asking
+        arrives(connection, bytes(len(connection.get_buffer(-1))))
+        connection.heard -= 1000.0  # so long the reader took
+        before = connection.heard
+        assert await connection.read()
+        assert connection.heard == before
+        waiting = asyncio.create_task(connection.read())
+        await settle()
+        assert connection.waiting
+        assert connection.heard > before + 900.0, "its time begins when it may send again"
+        waiting.cancel()
+
+
+# ── Good for another request ────────────────────────────────────────────────────────────────────────
+
+ONCE_MORE = [
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", "GET", b"ok"),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "GET", b""),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", "HEAD", b""),
+    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "HEAD", b""),
+    (b"HTTP/1.1 204 No Content\r\n\r\n", "GET", b""),
+    (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", "GET", b""),
+    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", "GET", b"ok"),
+    (b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok", "GET", b"ok"),
+]
+NEVER_AGAIN = [
+    (b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", "GET", b"ok"),
+    (b"HTTP/1.1 200 OK\r\nConnection: Keep-Alive, Close\r\nContent-Length: 2\r\n\r\nok", "GET", b"ok"),
+    (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", "GET", b"ok"),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok+", "GET", b"ok"),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n+", "GET", b""),
+    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n+", "GET", b"ok"),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", "HEAD", b""),
+]
+
+
+@pytest.mark.parametrize(("answer", "method", "body"), ONCE_MORE)
+async def test_an_answer_that_was_read_to_its_end_leaves_the_connection_good(answer, method, body):
+    (status, got), reusable = await answered(answer, method)
+    assert (status // 100 in {2, 3}, got, reusable) == (True, body, True)
+
+
+@pytest.mark.parametrize(("answer", "method", "body"), NEVER_AGAIN)
+async def test_a_connection_is_not_used_again_where_the_answer_says_so_or_says_too_much(answer, method, body):
+    (_, got), reusable = await answered(answer, method)
+    assert (got, reusable) == (body, False)
+
+
+async def test_answers_follow_each_other_on_one_connection():
+    async with connected() as (connection, side):
+        for number, (answer, method, body) in enumerate(ONCE_MORE, 1):
+            asking = asyncio.create_task(received(connection, method))
+            await side.answers(answer)
+            assert (await asking)[1] == body
+            assert (connection.exchanges, connection.reusable) == (number, True)
+
+
+@pytest.mark.parametrize("answer", [ANSWERS["with a length"], ANSWERS["in chunks"]])
+async def test_a_body_that_was_not_read_to_its_end_spoils_the_connection(answer):
+    async with connected() as (connection, side):
+        asking = asyncio.create_task(connection.exchange(REQUEST))
+        await side.answers(answer)
+        await asking
+        assert not connection.reusable
+        await connection.read()
+        assert connection.reusable == (answer is ANSWERS["with a length"])  # that one came at once
 
 
 async def test_bytes_that_nobody_asked_for_close_it():
-    async with Peer() as peer, anyio.create_task_group() as group:
-        group.start_soon(peer.answer, LENGTH)
-        await peer.connection.exchange(REQUEST)
-        await whole(peer.connection)
-        await peer.say(b"HTTP/1.1 200 OK\r\n")
-        with anyio.fail_after(30):
-            while not peer.connection.closed:
-                await asyncio.sleep(0)
-        assert not peer.connection.reusable
-
-
-async def test_a_slow_reader_holds_the_peer_back_and_loses_nothing():
-    size = 16 * BUFFER
-    body = b"".join(number.to_bytes(4, "big") for number in range(size // 4))
-    async with Peer() as peer, anyio.create_task_group() as group:
-        group.start_soon(peer.answer, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size, body)
-        head = await peer.connection.exchange(REQUEST)
-        assert head.content_length == size
-        first = await peer.connection.read()
-        kept = bytes(first)
-        for _ in range(50):  # it may fill its buffer now, and must leave alone what was handed out
-            await asyncio.sleep(0)
-        assert bytes(first) == kept
-        assert len(kept) < size
-        assert kept + await whole(peer.connection) == body
-        assert peer.connection.reusable
-
-
-@pytest.mark.parametrize("where", ["head", "body"])
-async def test_cancelling_closes_it(where):
-    async with Peer() as peer:
-        connection = peer.connection
-        with anyio.CancelScope() as scope:
-            async with anyio.create_task_group() as group:
-
-                async def cut():
-                    await peer.answer(*([] if where == "head" else [LENGTH[:100]]))
-                    scope.cancel()
-
-                group.start_soon(cut)
-                await connection.exchange(REQUEST)
-                await whole(connection)
-        assert scope.cancelled_caught
+    async with connected() as (connection, side):
+        asking = asyncio.create_task(received(connection))
+        await side.answers(ONCE_MORE[0][0])
+        await asking
+        assert connection.reusable
+        await side.send(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
+        assert await side.gone()
         assert connection.closed
 
 
-async def test_whoever_waits_hears_why_it_was_closed():
-    async with Peer() as peer, anyio.create_task_group() as group:
+async def test_a_peer_that_closes_an_idle_connection_is_noticed():
+    async with connected() as (connection, side):
+        asking = asyncio.create_task(received(connection))
+        await side.answers(ONCE_MORE[0][0])
+        await asking
+        side.close()
+        while not connection.closed:
+            await asyncio.sleep(0)
+        with pytest.raises(LostError) as caught:
+            await connection.exchange(REQUEST)
+        assert caught.value.unheard
+        assert connection.closed
+        assert not connection.reusable
 
-        async def watch():
-            await peer.heard()
-            assert peer.connection.waiting
-            peer.connection.close(SilentError("nothing came for 60 s"))
 
-        group.start_soon(watch)
-        with anyio.fail_after(30), pytest.raises(SilentError, match="60 s"):
-            await peer.connection.exchange(REQUEST)
+# ── What goes wrong ─────────────────────────────────────────────────────────────────────────────────
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"\x16\x03\x01\x02\x00\x01",
+        b"HTTP/2 200\r\n\r\n",
+        b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20_000,
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 5_000,
+        CHUNKED + b"zz\r\n",
+        CHUNKED + b"1\r\nabc\r\n",
+        CHUNKED + b"0\r\n" + b"T: t\r\n" * 20_000,
+    ],
+    ids=lambda answer: f"{answer[:70]!r}, {len(answer)}",
+)
+async def test_what_is_no_answer_closes_the_connection(answer):
+    async with connected() as (connection, side), anyio.create_task_group() as group:
+
+        async def serve():
+            with suppress(ConnectionError):  # it goes before it has heard everything
+                await side.answers(answer)
+
+        group.start_soon(serve)
+        with pytest.raises(MalformedResponseError):
+            await received(connection)
+        assert connection.closed
+        assert not connection.reusable
+        await side.gone()
+
+
+BROKEN_OFF = {
+    "before the head": (b"", True),
+    "in the head": (b"HTTP/1.1 200 OK\r\nContent-", False),
+    "after an interim answer": (b"HTTP/1.1 100 Continue\r\n\r\n", False),
+    "before the body": (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", False),
+    "in the body": (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell", False),
+    "in a chunk": (CHUNKED + b"5\r\nhell", False),
+    "between chunks": (CHUNKED + b"5\r\nhello\r\n", False),
+    "in the trailers": (CHUNKED + b"5\r\nhello\r\n0\r\nA: b\r\n", False),
+}
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+@pytest.mark.parametrize(("begun", "unheard"), BROKEN_OFF.values(), ids=BROKEN_OFF)
+async def test_an_answer_that_breaks_off_is_lost(begun, unheard, how):
+    async with connected() as (connection, side):
+        asking = asyncio.create_task(received(connection))
+        await side.request()
+        arrives(connection, begun)
+        await settle()
+        getattr(side, how)()
+        with pytest.raises(LostError) as caught:
+            await asking
+        assert caught.value.unheard == unheard
+        assert connection.closed
+        assert not connection.reusable
+
+
+async def test_what_had_arrived_before_the_end_is_still_handed_out():
+    async with connected() as (connection, side):
+        asking = asyncio.create_task(connection.exchange(REQUEST))
+        await side.answers(ANSWERS["with a length"])
+        side.close()
+        await asking
+        await side.gone()
+        assert bytes(await connection.read()) == b"hello world"
+        assert not await connection.read()
+
+
+@pytest.mark.parametrize("ended", ["by the peer's reset", "by ourselves"])
+async def test_a_body_without_a_length_ends_with_an_orderly_end_and_with_no_other(ended):
+    async with connected() as (connection, side):
+        asking = asyncio.create_task(received(connection))
+        await side.request()
+        arrives(connection, ANSWERS["until it closes"])
+        await settle()
+        if ended == "by ourselves":
+            connection.close()
+        else:
+            side.reset()
+        with pytest.raises(LostError):
+            await asking
+
+
+# ── Cancellation ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 2", ANSWERS["with a length"][:-3], CHUNKED, CHUNKED + b"5\r\nhe"])
+async def test_whoever_is_cancelled_takes_the_connection_along(begun):
+    async with connected() as (connection, side):
+        async with anyio.create_task_group() as group:
+            group.start_soon(received, connection)
+            await side.request()
+            arrives(connection, begun)
+            await settle()
+            assert connection.waiting
+            group.cancel_scope.cancel()
+        assert connection.closed
+        assert not connection.reusable
+        assert await side.gone()
+        with pytest.raises(LostError):
+            await connection.exchange(REQUEST)
