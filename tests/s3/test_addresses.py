@@ -1,59 +1,82 @@
-"""Which address a new connection goes to."""
+"""Which address comes next: all of them in turn, and those that failed not for a while."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sealift.s3.addresses import KNOWN_FOR, LEFT_ALONE_FOR, Addresses
 
-
-def test_all_addresses_take_their_turns() -> None:
-    addresses = Addresses()
-    addresses.found(["a", "b", "c"], now=0.0)
-    assert [addresses.choose(0.0) for _ in range(6)] == ["a", "b", "c", "a", "b", "c"]
+HOSTS = st.lists(st.sampled_from("abcdef"), min_size=1, max_size=6, unique=True)
+MOMENTS = st.floats(0, 1e6)
 
 
-def test_one_that_failed_is_left_alone_for_a_while_and_then_tried_again() -> None:
-    addresses = Addresses()
-    addresses.found(["a", "b"], now=0.0)
-    addresses.failed("a", now=1.0)
-    assert {addresses.choose(1.0 + step) for step in range(5)} == {"b"}
-    assert "a" in {addresses.choose(1.0 + LEFT_ALONE_FOR) for _ in range(2)}
+def known(addresses, now=0.0):
+    found = Addresses()
+    found.found(addresses, now)
+    return found
 
 
-def test_where_all_have_failed_one_of_them_is_tried_all_the_same() -> None:
-    addresses = Addresses()
-    addresses.found(["a"], now=0.0)
-    addresses.failed("a", now=0.0)
-    assert addresses.choose(0.0) == "a"
-    assert addresses.choose(0.0, besides=["a"]) is None
-
-
-def test_a_look_up_is_good_for_a_while_and_for_none_after_a_failure() -> None:
+def test_a_host_is_looked_up_before_its_first_use_and_again_after_a_while():
     addresses = Addresses()
     assert addresses.stale(0.0)
-    addresses.found(["a"], now=0.0)
-    assert not addresses.stale(KNOWN_FOR - 1)
-    assert addresses.stale(KNOWN_FOR)
-    addresses.found(["a"], now=10.0)
-    addresses.failed("a", now=10.0)
-    assert addresses.stale(10.0)
+    assert addresses.choose(0.0) is None
+    addresses.found(["a"], 100.0)
+    assert not addresses.stale(100.0 + KNOWN_FOR - 0.001)
+    assert addresses.stale(100.0 + KNOWN_FOR)
 
 
-@given(
-    known=st.lists(st.sampled_from("abcdef"), min_size=1),
-    failed=st.sets(st.sampled_from("abcdef")),
-    tried=st.sets(st.sampled_from("abcdef")),
-)
-def test_the_choice_is_a_known_one_that_was_not_tried_and_a_good_one_if_there_is_any(
-    known: list[str], failed: set[str], tried: set[str]
-) -> None:
-    addresses = Addresses()
-    addresses.found(known, now=0.0)
-    for address in failed:
-        addresses.failed(address, now=0.0)
-    chosen = addresses.choose(1.0, besides=tried)
-    left = set(known) - tried
-    if not left:
-        assert chosen is None
-    else:
-        assert chosen in (left - failed or left)
+@given(HOSTS, st.integers(1, 4), MOMENTS)
+def test_connections_are_spread_over_all_addresses_alike(hosts, rounds, now):
+    addresses = known(hosts, now)
+    for _ in range(rounds):
+        assert {addresses.choose(now) for _ in hosts} == set(hosts)
+
+
+@given(HOSTS, MOMENTS)
+def test_no_address_is_tried_twice_for_one_connection(hosts, now):
+    addresses = known(hosts, now)
+    tried: list[str] = []
+    while (address := addresses.choose(now, besides=tried)) is not None:
+        tried.append(address)
+    assert sorted(tried) == sorted(hosts)
+
+
+@given(HOSTS, st.data(), st.floats(0, LEFT_ALONE_FOR - 0.001))
+def test_an_address_that_failed_is_left_alone_while_there_is_another(hosts, data, later):
+    bad = set(data.draw(st.lists(st.sampled_from(hosts), unique=True)))
+    addresses = known(hosts)
+    for address in bad:
+        addresses.failed(address, 0.0)
+    addresses.found(hosts, 0.0)
+    chosen = {addresses.choose(later) for _ in range(2 * len(hosts))}
+    assert chosen == (set(hosts) - bad or set(hosts))
+
+
+@given(HOSTS, st.floats(0, 1000))
+def test_after_a_while_it_is_used_again(hosts, extra):
+    addresses = known(hosts)
+    addresses.failed(hosts[0], 0.0)
+    later = LEFT_ALONE_FOR + extra
+    assert {addresses.choose(later) for _ in hosts} == set(hosts)
+
+
+def test_a_failure_makes_the_host_be_looked_up_again():
+    addresses = known(["a", "b"])
+    addresses.failed("a", 1.0)
+    assert addresses.stale(1.0)
+
+
+def test_a_look_up_forgets_what_it_did_not_find_and_remembers_what_failed():
+    addresses = known(["a", "b"])
+    addresses.failed("b", 0.0)
+    addresses.found(["b", "c", "c"], 1.0)
+    assert [addresses.choose(1.0) for _ in range(2)] == ["c", "c"]
+    addresses.found(["b"], 2.0)
+    assert addresses.choose(2.0) == "b", "there is no other"
+
+
+def test_an_address_that_is_new_is_used_next():
+    addresses = known(["a", "b"])
+    for _ in range(10):
+        addresses.choose(0.0)
+    addresses.found(["a", "b", "c"], 5.0)
+    assert addresses.choose(5.0) == "c"
