@@ -9,7 +9,7 @@ _VIRTUAL_HOST = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 
 _REGION = re.compile(r"(?:af|ap|ca|eu|il|me|mx|sa|us|cn)-(?:gov-)?[a-z]+-[0-9]+")
 _ORDINARY = re.compile(r"[A-Za-z0-9._-]{3,255}")
-_SPECIAL = ("--x-s3", "-s3alias", ".mrap", "--ol-s3", "--op-s3", "--table-s3")
+_SPECIAL = ("--x-s3", "--xa-s3", "-s3alias", ".mrap", "--ol-s3", "--op-s3", "--table-s3")
 
 
 def bucket_url(bucket: str, region: str, endpoint_url: str | None) -> str | None:

@@ -11,6 +11,7 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -161,13 +162,27 @@ class SdkStore:
             frozen = await current.credentials.get_frozen_credentials()
         return Credentials(frozen.access_key, frozen.secret_key, frozen.token)
 
-    async def presigned(self, bucket: str, key: str) -> tuple[str, str]:
-        """Return a presigned GET, and the client's Region: the SDK's word on where `bucket` is. Raises ConfigError."""
+    async def signed(self, bucket: str, key: str) -> tuple[str, str, str]:
+        """Return a GET's URL and Authorization header, and the client's Region: the SDK's word on where `bucket` is.
+
+        It is not sent. Raises ConfigError, CredentialsError.
+        """
         async with self._client() as client:
-            with _translated("list", "", ""):
-                url: str = await client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key})
             region: str = client.meta.region_name or _DEFAULT_REGION
-        return url, _DEFAULT_REGION if region == "aws-global" else region
+            request: Any = None
+            asking = _not_to_be_sent.set(True)
+            try:
+                with _translated("list", "", ""):
+                    try:
+                        await client.get_object(Bucket=bucket, Key=key)
+                    except _NotSentError as stopped:
+                        request = stopped.request
+            finally:
+                _not_to_be_sent.reset(asking)
+            authorization = request.headers.get("Authorization", "")
+        if isinstance(authorization, bytes):
+            authorization = authorization.decode("latin-1")
+        return request.url, authorization, _DEFAULT_REGION if region == "aws-global" else region
 
     async def list_page(
         self,
@@ -319,11 +334,27 @@ class SdkStore:
                     )
                 )
                 client.meta.events.register_first("before-parse.s3.ListObjectsV2", _keep_raw)
-                client.meta.events.register_first("choose-signer.s3.GetObject", _presign_as_sign)
+                client.meta.events.register_first("before-send.s3.GetObject", _stop)
                 refuse_plain_http(client.meta.endpoint_url, allowed=settings.allow_http)
                 credentials, identity = await _credentials(session) if settings.sign else (None, None)
             return _Client(client, stack.pop_all(), credentials, identity)
         raise AssertionError  # the stack never swallows an exception
+
+
+_not_to_be_sent: ContextVar[bool] = ContextVar("_not_to_be_sent", default=False)
+
+
+class _NotSentError(Exception):
+    """The request is known, which is all that was wanted."""
+
+    def __init__(self, request: Any) -> None:
+        super().__init__("not sent")
+        self.request = request
+
+
+def _stop(request: Any, **_: object) -> None:
+    if _not_to_be_sent.get():
+        raise _NotSentError(request)
 
 
 @cache
@@ -332,12 +363,6 @@ def _models(data_path: str | None) -> Any:
     from botocore.loaders import create_loader
 
     return create_loader(data_path)
-
-
-def _presign_as_sign(signature_version: object, **_: object) -> str | None:
-    """Let presigned URLs tell how requests are signed: by itself the SDK signs these in the way of 2006."""
-    version = str(signature_version)
-    return "s3v4-query" if version in {"s3v4-query", "v4-query", "s3-query"} else None
 
 
 async def _credentials(session: Any) -> tuple[Any, object]:

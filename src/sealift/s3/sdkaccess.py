@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlsplit
 
 from sealift.s3.route import OffTheWireError, Route
 from sealift.s3.sdk import SdkStore
@@ -26,24 +25,24 @@ class SdkAccess:
         return self._sdk.ca_bundle
 
     async def route(self, bucket: str) -> Route:
-        """See `Access.route`: the SDK presigns a GET, whose address tells everything."""
-        if bucket.endswith("--x-s3"):
+        """See `Access.route`: the SDK signs a GET, whose address and signature tell everything.
+
+        It does not presign one: that would go to S3's oldest endpoint, whatever the Region.
+        """
+        if bucket.endswith(("--x-s3", "--xa-s3")):
             raise OffTheWireError("S3 Express sessions are the SDK's business")
         if bucket.endswith(".mrap"):
             raise OffTheWireError("multi-Region access points want SigV4A")
-        url, region = await self._sdk.presigned(bucket, _PROBE)
-        parts = urlsplit(url)
-        query = parse_qs(parts.query)
-        algorithm = query.get("X-Amz-Algorithm", [_SIGNED_WITH])[0]
-        if algorithm != _SIGNED_WITH:
-            raise OffTheWireError(f"its requests are signed with {algorithm}")
-        scope = unquote(query.get("X-Amz-Credential", [""])[0]).split("/")
-        if len(scope) == 5:  # ACCESS-KEY/DATE/REGION/SERVICE/aws4_request
-            region = scope[2]
-            if scope[3] != "s3":
-                raise OffTheWireError(f"its requests are signed for {scope[3]}")
-        base = url.partition("?")[0].removesuffix(f"/{_PROBE}")
-        return Route.to(base, region)
+        url, authorization, region = await self._sdk.signed(bucket, _PROBE)
+        if authorization:
+            algorithm, _, rest = authorization.partition(" ")
+            if algorithm != _SIGNED_WITH:
+                raise OffTheWireError(f"its requests are signed with {algorithm}")
+            # Credential=ACCESS-KEY/DATE/REGION/SERVICE/aws4_request, SignedHeaders=…
+            _, _, region, service, _ = rest.partition(",")[0].rsplit("/", 4)
+            if service != "s3":
+                raise OffTheWireError(f"its requests are signed for {service}")
+        return Route.to(url.removesuffix(f"/{_PROBE}"), region)
 
     async def credentials(self) -> Credentials | None:
         """See `Access.credentials`."""
