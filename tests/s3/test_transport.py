@@ -68,6 +68,27 @@ async def test_with_a_profile_the_sdk_is_asked_once_and_sends_nothing_itself(ser
     assert {request.access_key for request in server.requests} == {"AKIDPROFILE"}
 
 
+async def test_a_profiles_region_and_endpoint_are_the_wires_too(server, tmp_path, monkeypatch):
+    (tmp_path / "config").write_text(
+        f"[profile p]\nregion = eu-west-1\nendpoint_url = {server.url}\n"
+        "aws_access_key_id = AKIDPROFILE\naws_secret_access_key = s\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    async with Transport(ConnectionSettings(profile="p"), connections=2, noted=pytest.fail) as transport:
+        assert await fetched(transport) == b"body"
+    assert all("/eu-west-1/s3/" in request.headers["authorization"] for request in server.requests)
+
+
+async def test_an_access_point_is_reached_where_the_sdk_says():
+    arn = "arn:aws:s3:eu-west-1:111122223333:accesspoint/name"
+    async with Transport(ConnectionSettings(region="us-east-1"), connections=2, noted=pytest.fail) as transport:
+        access = await transport.access_for([arn])
+        assert access is not None
+        route = await access.route(arn)
+    assert (route.host, route.region) == ("name-111122223333.s3-accesspoint.eu-west-1.amazonaws.com", "eu-west-1")
+
+
 async def test_without_a_signature_the_wire_sends_none(server):
     async with opened(server, sign=False) as transport:
         assert await fetched(transport) == b"body"

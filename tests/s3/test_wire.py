@@ -19,7 +19,15 @@ from sealift.s3.route import Route
 from sealift.s3.signing import Credentials
 from sealift.s3.wire import WireStore
 from sealift.sandbox.certificate import make_certificate
-from tests.support.faultserver import Answer, FaultServer, Raw, ResetAfter, ResetBeforeHead, TruncateAfter
+from tests.support.faultserver import (
+    Answer,
+    ErrorDocumentAs200,
+    FaultServer,
+    Raw,
+    ResetAfter,
+    ResetBeforeHead,
+    TruncateAfter,
+)
 from tests.support.peer import listening
 
 pytestmark = pytest.mark.anyio
@@ -409,6 +417,14 @@ async def test_an_answer_that_does_not_fit_takes_its_connection_along(peer, head
         with pytest.raises(error):
             await asking
         assert await side.gone()
+
+
+async def test_an_error_document_with_status_200_is_never_a_body(server):
+    async with store_at(server) as store:
+        remote = await only(store)
+        server.fault(op="get", do=ErrorDocumentAs200())
+        with pytest.raises(Integrity):
+            await body_of(store, remote)
 
 
 async def test_what_is_no_http_is_said_to_make_no_sense(server):
