@@ -7,6 +7,7 @@ that is quick; only where something is in the way (`sealift.placing`) an object 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import anyio.lowlevel
@@ -75,7 +76,7 @@ class Diff:
         jobs = []
         for start in range(0, len(remotes), SLICE):
             slice_ = remotes[start : start + SLICE]
-            for remote, place, finding in await self._disk.perform(lambda: self._compare(source, slice_)):  # noqa: B023
+            for remote, place, finding in await self._disk.perform(partial(self._compare, source, slice_)):
                 job = finding if isinstance(finding, Job) else await self._resolve(remote, place, finding)
                 if job is not None:
                     job.restarts = restarts
@@ -215,8 +216,8 @@ class Diff:
         resumed = PartialFile.resume(self._destination.partial_fd, name, remote.size)
         if resumed is None:
             return []
-        partial, done = resumed
-        partial.close()
+        partial_file, done = resumed
+        partial_file.close()
         return list(done)
 
 

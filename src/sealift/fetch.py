@@ -46,7 +46,7 @@ RECORD_EVERY = 64 * MIB
 fetches twice of a large object at the most, beside what arrives while that goes on."""
 
 FINISHING = 64
-"""Objects that are being put in their place while others are fetched: as many files are open for them."""
+"""Objects that may be on their way to their place before nothing more is begun: as many files are open for them."""
 
 
 class Landing(Protocol):
@@ -157,7 +157,8 @@ class Fetcher:
         self._jobs: set[Job] = set()
         self._numbers = 0
         self._tickets: dict[int, Ticket[Job]] = {}
-        self._finishing = anyio.Semaphore(FINISHING)
+        self._finishing = 0
+        self._finished = anyio.Event()
         self._answered = time.monotonic()
         self.kept: set[str] = set()
         """The names of the partial files that wait for the next run."""
@@ -166,7 +167,7 @@ class Fetcher:
 
     async def take(self) -> Attempt | None:
         """See `Decider.take`."""
-        while (ticket := await self._line.take()) is not None:
+        while (ticket := await self._next()) is not None:
             job, part = ticket.job, ticket.part
             if not job.tickets:
                 self._jobs.add(job)
@@ -188,6 +189,11 @@ class Fetcher:
             self._tally.get_requests += 1
             return Attempt(self._numbers, job.remote, part, self._landing.name(job), spot)
         return None
+
+    async def _next(self) -> Ticket[Job] | None:
+        while self._finishing >= FINISHING:
+            await self._finished.wait()
+        return await self._line.take()
 
     def received(self, size: int) -> None:
         """See `Decider.received`."""
@@ -252,6 +258,7 @@ class Fetcher:
             self._tally.end(self._landing.placed(job))
             self._line.done()
         else:
+            self._finishing += 1
             self._tasks.start_soon(self._finish, job)
 
     async def _open_partial(self, job: Job) -> None:
@@ -293,26 +300,28 @@ class Fetcher:
 
     def _fail(self, job: Job, error: ObjectError) -> None:
         """Let a job fail, and call off its other parts."""
-        if job.failure is None:
-            job.failure = error
+        job.failure = error
+        if len(job.tickets) > 1:
             for number, ticket in self._tickets.items():
                 if ticket.job is job:
                     self.call_off(number)
 
     async def _finish(self, job: Job) -> None:
         """See an object to its end: no part of it is under way any more."""
-        async with self._finishing:
-            try:
-                async with _filing(job):
-                    await self._land(job)
-                if isinstance(job.failure, Changed) and job.restarts < self._settings.retry.restarts:
-                    await self._again_from_the_start(job)
-                elif job.failure is not None:
-                    await self._end_failed(job)
-            except LocalStorageError as error:
-                raise _about(error, job) from error
-            self._jobs.discard(job)
-            self._line.done()
+        try:
+            async with _filing(job):
+                await self._land(job)
+            if isinstance(job.failure, Changed) and job.restarts < self._settings.retry.restarts:
+                await self._again_from_the_start(job)
+            elif job.failure is not None:
+                await self._end_failed(job)
+        except LocalStorageError as error:
+            raise _about(error, job) from error
+        self._jobs.discard(job)
+        self._line.done()
+        self._finishing -= 1
+        finished, self._finished = self._finished, anyio.Event()
+        finished.set()
 
     async def _land(self, job: Job) -> None:
         if job.failure is not None:
@@ -384,16 +393,9 @@ class Fetcher:
         job.done = []
 
 
-def rest(part: Part, received: int) -> Part:
-    """Return what is left of a part when its first `received` bytes are there."""
-    if not received:
-        return part
-    return Part(ByteRange(part.range.start + received, part.range.stop), whole=False)
-
-
 def _about(error: RunError, job: Job) -> RunError:
     """Say which object it was about, where it is the disk that failed."""
-    if isinstance(error, LocalStorageError) and "it was for" not in error.message:
+    if isinstance(error, LocalStorageError):
         return LocalStorageError(f"{error.message} (it was for {job.remote.key!r})", code=error.code)
     return error
 

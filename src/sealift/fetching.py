@@ -24,6 +24,9 @@ from sealift.tally import Tally
 from sealift.taskgroups import ungrouped
 from sealift.writing import Writer
 
+CrewOf = Callable[[int, Fetcher, Callable[[], Awaitable[None]]], Crew]
+"""Makes a crew of so many processes for a fetcher, which takes over from whoever hands over when that is awaited."""
+
 
 async def fetch_all(
     feed: Callable[[], Awaitable[None]],
@@ -36,12 +39,12 @@ async def fetch_all(
     start_over: Callable[[Job, RemoteObject], Awaitable[None]],
     writer: Writer,
     wire: bool,
-    crew_of: Callable[[int, Fetcher, Callable[[], None]], Crew] | None = None,
+    crew_of: CrewOf | None = None,
 ) -> frozenset[str]:
     """Fetch what `feed` puts in the line and closes it, and return which partial files wait for the next run.
 
     On the `wire`, how many GETs are under way at once is found out, if nobody chose it; the SDK's pool has a fixed
-    size. `crew_of` makes a crew of so many worker processes for a fetcher, which calls back when they are at work.
+    size. Where a crew of worker processes may help out, `crew_of` makes it.
     Whatever happens, what is on disk of unfinished objects is recorded on the way out. Raises RunError.
     """
     fetchers: list[Fetcher] = []
@@ -69,7 +72,8 @@ async def fetch_all(
                 )
                 fetcher.call_off = lanes.call_off
                 fetchers.append(fetcher)
-                tasks.start_soon(_carry_out, lanes, fetcher, settings.transfer.processes, crew_of)
+                rule = CrewRule(chosen=transfer.processes, cores=cores(), lanes=room)
+                tasks.start_soon(_carry_out, lanes, fetcher, rule, crew_of)
                 await feed()
     finally:
         with anyio.CancelScope(shield=True):
@@ -78,32 +82,34 @@ async def fetch_all(
     return frozenset(fetchers[0].kept)
 
 
-async def _carry_out(
-    lanes: Lanes,
-    fetcher: Fetcher,
-    chosen: int | None,
-    crew_of: Callable[[int, Fetcher, Callable[[], None]], Crew] | None,
-) -> None:
+async def _carry_out(lanes: Lanes, fetcher: Fetcher, rule: CrewRule, crew_of: CrewOf | None) -> None:
     """Let lanes of this process carry attempts out, and a crew of others from when that pays."""
-    rule = CrewRule(cores())
-    processes = rule.processes(chosen) if crew_of is not None else 0
     async with anyio.create_task_group() as everybody:
-        if crew_of is None or not processes:
-            await lanes.run()
-            return
         everybody.start_soon(lanes.run)
-        if chosen is None:
-            while not (lanes.over or await _limits(rule)):
-                pass
-        if not lanes.over:
-            crew = crew_of(processes, fetcher, lanes.retire)
+        if crew_of is None or not await _crew_pays(lanes, rule):
+            return
+        crew = crew_of(rule.processes, fetcher, lanes.hand_over)
 
-            def call_off(number: int) -> None:
-                lanes.call_off(number)
-                crew.call_off(number)
+        def call_off(number: int) -> None:
+            lanes.call_off(number)
+            crew.call_off(number)
 
-            fetcher.call_off = call_off
-            await crew.run()
+        fetcher.call_off = call_off
+        await crew.run()
+
+
+async def _crew_pays(lanes: Lanes, rule: CrewRule) -> bool:
+    """Watch this process's event loop until it has become what limits the run; False if the run ends before."""
+    if not rule.processes:
+        return False
+    while not rule.due:
+        cpu, began = time.thread_time(), time.monotonic()
+        with anyio.move_on_after(LOOK_EVERY):
+            await lanes.finished.wait()
+        if lanes.finished.is_set():
+            return False
+        rule.look(time.thread_time() - cpu, time.monotonic() - began)
+    return True
 
 
 def descriptors() -> int:
@@ -116,10 +122,3 @@ def descriptors() -> int:
             resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
             soft = raised
     return wanted if soft == resource.RLIM_INFINITY else soft
-
-
-async def _limits(rule: CrewRule) -> bool:
-    """Watch this process for a while; say whether its loop has become what limits the run."""
-    cpu, began = time.thread_time(), time.monotonic()
-    await anyio.sleep(LOOK_EVERY)
-    return rule.due(time.thread_time() - cpu, time.monotonic() - began)

@@ -33,7 +33,7 @@ from sealift.errors import (
     Permanent,
     RunError,
 )
-from sealift.fetch import Job, rest
+from sealift.fetch import Job
 from sealift.fetching import fetch_all
 from sealift.line import Line
 from sealift.localpath import local_path
@@ -299,7 +299,7 @@ class _Ordered:
         while True:
             before = len(data)
             try:
-                await self._attempt(rest(part, before), data)
+                await self._attempt(_rest(part, before), data)
             except ObjectError as error:
                 again = after(
                     error,
@@ -416,6 +416,13 @@ class FileLanding:
         except OSError as error:
             raise translated(error, str(self.path)) from error
         return self.placed(job)
+
+
+def _rest(part: Part, received: int) -> Part:
+    """Return what is left of a part when its first `received` bytes are there."""
+    if not received:
+        return part
+    return Part(ByteRange(part.range.start + received, part.range.stop), whole=False)
 
 
 def _partial_name(remote: RemoteObject) -> str:

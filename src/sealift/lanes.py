@@ -47,8 +47,8 @@ class Lanes:
         self._received = self._answered = self._refused = 0
         self._scopes: dict[int, anyio.CancelScope] = {}
         self._retired = False
-        self.over = False
-        """There is no more to do."""
+        self.finished = anyio.Event()
+        """No lane is left: there is no more to do, or others do it."""
 
     @property
     def limit(self) -> int:
@@ -68,9 +68,9 @@ class Lanes:
                 async with anyio.create_task_group() as self._lanes:
                     self._fill_up()
             finally:
-                self.over = not self._retired
                 beside.cancel_scope.cancel()
                 await self._writer.name_batch(ended)
+                self.finished.set()
 
     def call_off(self, number: int) -> None:
         """End an attempt that is under way, and was one of several of its object; it is `ended` without an error."""
@@ -78,12 +78,13 @@ class Lanes:
         if scope is not None:
             scope.cancel()
 
-    def retire(self) -> None:
-        """Take no more attempts: others do from now on."""
+    async def hand_over(self) -> None:
+        """Take no more attempts, as others do from now on, and return when the last one under way has ended."""
         self._retired = True
+        await self.finished.wait()
 
     def _fill_up(self) -> None:
-        while self._lanes is not None and self._count < self.limit:
+        while self._lanes is not None and not self._retired and self._count < self.limit:
             self._count += 1
             self._lanes.start_soon(self._lane)
 

@@ -129,19 +129,24 @@ def _clean(destination: Destination, kept: AbstractSet[str]) -> None:
 
 
 def _crew(
-    settings: Settings, path: Path, access: Access, processes: int, fetcher: Fetcher, started: Callable[[], None]
+    settings: Settings,
+    path: Path,
+    access: Access,
+    processes: int,
+    fetcher: Fetcher,
+    hand_over: Callable[[], Awaitable[None]],
 ) -> Crew:
     """Return worker processes that fetch into the destination at `path`: they share out what is set for the run."""
     orders = Orders(
         path=path,
         connection=settings.connection,
         durability=settings.storage.durability,
-        lanes=max(1, settings.transfer.lanes(descriptors()) // processes),
+        lanes=settings.transfer.lanes(descriptors()) // processes,
         initial=None if settings.transfer.concurrency is not None else max(1, INITIAL // processes),
         max_bandwidth=settings.transfer.share_of_bandwidth(processes),
         ca_bundle=access.ca_bundle,
     )
-    return Crew(decider=fetcher, access=access, orders=orders, processes=processes, started=started)
+    return Crew(decider=fetcher, access=access, orders=orders, processes=processes, hand_over=hand_over)
 
 
 class Run:

@@ -1,6 +1,7 @@
 """Worker processes, carrying out what a scripted decider hands out; and whole runs with them."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,9 +112,13 @@ def part(number, remote, start, stop):
     return Attempt(number, remote, Part(ByteRange(start, stop), whole=False), partial_name(remote), None)
 
 
-def crew_for(everything, dest, *, processes=2, lanes=4, durability=Durability.BATCH):
+async def nothing_to_hand_over():
+    """No lanes are at work in this process."""
+
+
+def crew_for(everything, dest, *, processes=2, lanes=4, durability=Durability.BATCH, hand_over=nothing_to_hand_over):
     orders = Orders(dest, ConnectionSettings(), durability, lanes, None, None, None)
-    return Crew(decider=everything, access=everything, orders=orders, processes=processes, started=lambda: None)
+    return Crew(decider=everything, access=everything, orders=orders, processes=processes, hand_over=hand_over)
 
 
 def ended(process):
@@ -329,14 +334,40 @@ async def test_an_attempt_that_is_called_off_ends_without_an_error(server, tmp_p
 async def test_workers_that_die_all_the_time_end_the_run(server, tmp_path, monkeypatch):
     monkeypatch.setattr("sealift.crew.parent.MOST_DEATHS", 2)
     assert MOST_DEATHS > 2
-    everything = Everything(server)
-    everything.waiting = 1
-    orders = Orders(tmp_path / "file" / "below", ConnectionSettings(), Durability.NONE, 1, None, None, None)
-    (tmp_path / "file").write_bytes(b"")  # no destination can be opened there: each worker ends at once
-    crew = Crew(decider=everything, access=everything, orders=orders, processes=1, started=lambda: None)
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    crew = crew_for(Everything(server), tmp_path, processes=1)
     with anyio.fail_after(60), pytest.raises(ExceptionGroup) as caught:
         await crew.run()
-    assert caught.group_contains(LocalStorageError)
+    assert caught.group_contains(LocalStorageError, match="ended with status 1, and 2 before it")
+
+
+async def test_a_worker_that_cannot_use_the_destination_says_why(server, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    crew = crew_for(Everything(server), tmp_path / "file" / "below")
+    with anyio.fail_after(60), pytest.raises(ExceptionGroup) as caught:
+        await crew.run()
+    assert caught.group_contains(LocalStorageError, match=r"\(Not a directory\)")
+    assert crew._deaths == 0
+
+
+async def test_nothing_is_handed_to_workers_before_the_lanes_of_this_process_have_ended(server, tmp_path):
+    server.put("bucket", "k", b"body")
+    remote = (await listed(server, tmp_path))["k"]
+    everything = Everything(server, whole(1, remote))
+    asked, ended = anyio.Event(), anyio.Event()
+
+    async def hand_over():
+        asked.set()
+        await ended.wait()
+
+    crew = crew_for(everything, tmp_path, hand_over=hand_over)
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            group.start_soon(crew.run)
+            await asked.wait()
+            assert everything.attempts
+            ended.set()
+    assert everything.ends[1].placed
 
 
 async def test_a_run_with_worker_processes_is_like_one_without(server, tmp_path):
@@ -352,6 +383,16 @@ async def test_a_run_with_worker_processes_is_like_one_without(server, tmp_path)
     assert tree(tmp_path) == bodies
     again = await sealift.mirror(["s3://bucket"], tmp_path, settings)
     assert (again.up_to_date, again.get_requests) == (len(bodies), 0)
+
+
+@pytest.mark.parametrize("concurrency", [1, 3, 8])
+async def test_workers_and_lanes_together_keep_to_the_concurrency_that_was_chosen(server, tmp_path, concurrency):
+    for number in range(600):
+        server.put("bucket", f"k{number:03}", b"body")
+    transfer = TransferSettings(processes=4, concurrency=concurrency)
+    summary = await sealift.mirror(["s3://bucket"], tmp_path, settings_for(server, transfer=transfer))
+    assert summary.downloaded == 600
+    assert server.most_gets_at_once <= concurrency
 
 
 def test_an_interrupted_command_ends_its_workers(tmp_path):

@@ -8,7 +8,7 @@ import pickle
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import anyio
@@ -54,14 +54,20 @@ class Crew:
     """So many worker processes. `run` them; `call_off` single attempts."""
 
     def __init__(
-        self, *, decider: Decider, access: Access, orders: Orders, processes: int, started: Callable[[], None]
+        self,
+        *,
+        decider: Decider,
+        access: Access,
+        orders: Orders,
+        processes: int,
+        hand_over: Callable[[], Awaitable[None]],
     ) -> None:
-        """`started` is called when the first worker is ready."""
+        """`hand_over` is awaited when the first worker is ready: nothing is under way elsewhere when it returns."""
         self._decider = decider
         self._access = access
         self._orders = orders
         self._processes = processes
-        self._started = started
+        self._hand_over = hand_over
         self._workers: list[_Worker] = []
         self._room = anyio.Event()
         self._over = False
@@ -84,7 +90,8 @@ class Crew:
                 worker.channel.send(("call off", number))
 
     async def _hand_out(self) -> None:
-        await self._has_room()  # an attempt that nobody can carry out yet is left to this process's own lanes
+        await self._has_room()
+        await self._hand_over()
         while (attempt := await self._decider.take()) is not None:
             worker = await self._has_room()
             start, stop = attempt.part.range.start, attempt.part.range.stop
@@ -156,9 +163,10 @@ class Crew:
                     self._note(worker, message)
                 elif message[0] == "question":
                     answers.start_soon(self._answer, worker, *message[1:])
+                elif message[0] == "failed":
+                    raise pickle.loads(message[1])  # noqa: S301 (our own child's)
                 elif message[0] == "ready":
                     worker.ready = True
-                    self._started()
                     self._room.set()
                     if self._over:
                         worker.channel.send(("end",))

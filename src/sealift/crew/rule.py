@@ -22,17 +22,16 @@ MOST = 8
 class CrewRule:
     """Hears how busy the loop is, and says when to take workers on. Times are seconds."""
 
-    def __init__(self, cores: int) -> None:
-        self._cores = cores
+    def __init__(self, *, chosen: int | None, cores: int, lanes: int) -> None:
+        """`chosen` by the user, or None. Each process needs one of the `lanes`, and a core unless it was chosen."""
+        processes = min(min(cores, MOST) if chosen is None else chosen, lanes)
+        self.processes = processes if processes > 1 else 0
+        """How many to start when it is time; 0: none at all."""
+        self.due = chosen is not None
+        """It is time."""
         self._busy = 0
 
-    def processes(self, chosen: int | None) -> int:
-        """Return how many processes are started when it is time, `chosen` by the user or not; 0 for none at all."""
-        if chosen is None:
-            return min(self._cores, MOST) if self._cores > 1 else 0
-        return chosen if chosen > 1 else 0
-
-    def due(self, cpu: float, elapsed: float) -> bool:
-        """Hear that the loop used `cpu` of the last `elapsed` seconds; say whether it is time."""
+    def look(self, cpu: float, elapsed: float) -> None:
+        """Hear that the loop used `cpu` of the last `elapsed` seconds."""
         self._busy = self._busy + 1 if cpu >= BUSY * elapsed else 0
-        return self._busy >= LOOKS
+        self.due = self.due or self._busy >= LOOKS

@@ -18,6 +18,7 @@ from sealift.bandwidth import Bandwidth
 from sealift.config import ConnectionSettings, Durability
 from sealift.crew.channel import Channel, Message, packed_end, unpacked_attempt
 from sealift.destination import Destination
+from sealift.errors import SealiftError
 from sealift.garbage import collect_less_often
 from sealift.lanes import Lanes
 from sealift.retry import RetrySettings
@@ -25,6 +26,7 @@ from sealift.s3.persistent import PersistentStore
 from sealift.s3.route import Route
 from sealift.s3.signing import Credentials
 from sealift.s3.wire import WireStore
+from sealift.taskgroups import ungrouped
 from sealift.writing import Writer
 
 TELL_AFTER = 0.002
@@ -181,25 +183,32 @@ async def work(end: socket.socket) -> None:
     orders: Orders = pickle.loads(first[1])  # noqa: S301 (our own parent's)
     parent = _Parent(channel, orders)
     try:
-        with Destination.open(orders.path, create=True) as destination:
-            async with WireStore(parent, orders.connection) as wire, anyio.create_task_group() as beside:
-                lanes = Lanes(
-                    store=PersistentStore(wire, RetrySettings(), told=_unheard),
-                    decider=parent,
-                    writer=Writer(destination, destination.partial_fd, orders.durability),
-                    bandwidth=Bandwidth(orders.max_bandwidth),
-                    most=orders.lanes,
-                    initial=orders.initial,
-                )
-                parent.lanes = lanes
-                beside.start_soon(parent.listen, lanes, beside.cancel_scope)
-                channel.send(("ready",))
-                await lanes.run()
-                beside.cancel_scope.cancel()
+        with ungrouped():
+            await _carry_out(parent, channel, orders)
+    except SealiftError as error:
+        channel.send(("failed", pickle.dumps(error)))
     finally:
         parent.tell()
         channel.close()
         await asyncio.sleep(0)
+
+
+async def _carry_out(parent: _Parent, channel: Channel, orders: Orders) -> None:
+    with Destination.open(orders.path, create=True) as destination:
+        async with WireStore(parent, orders.connection) as wire, anyio.create_task_group() as beside:
+            lanes = Lanes(
+                store=PersistentStore(wire, RetrySettings(), told=_unheard),
+                decider=parent,
+                writer=Writer(destination, destination.partial_fd, orders.durability),
+                bandwidth=Bandwidth(orders.max_bandwidth),
+                most=orders.lanes,
+                initial=orders.initial,
+            )
+            parent.lanes = lanes
+            beside.start_soon(parent.listen, lanes, beside.cancel_scope)
+            channel.send(("ready",))
+            await lanes.run()
+            beside.cancel_scope.cancel()
 
 
 def _unheard(error: Exception) -> None:
