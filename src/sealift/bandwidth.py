@@ -39,6 +39,11 @@ class Bandwidth:
     def __init__(self, rate: float | None) -> None:
         self._bucket = None if rate is None else TokenBucket(rate, rate * BURST_SECONDS, anyio.current_time())
 
+    @property
+    def unlimited(self) -> bool:
+        """Whether nobody ever waits."""
+        return self._bucket is None
+
     async def spend(self, amount: int) -> None:
         """Account for `amount` bytes that were received, and wait until they were allowed."""
         if self._bucket is not None:

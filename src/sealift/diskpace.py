@@ -54,16 +54,22 @@ class DiskWork:
     def __init__(self) -> None:
         self._pace = DiskPace()
 
+    @property
+    def keeps_up(self) -> bool:
+        """Whether the event loop may do it by itself."""
+        return self._pace.inline(time.monotonic())
+
     async def perform(self, work: Callable[[], T]) -> T:
         """Return what `work` returns, which takes a millisecond at the most where nothing has to wait."""
-        now = time.monotonic()
-        if not self._pace.inline(now):
-            return await run_sync(work)
-        waits = _waits()
+        return self.perform_inline(work) if self.keeps_up else await run_sync(work)
+
+    def perform_inline(self, work: Callable[[], T]) -> T:
+        """Return what `work` returns, and remember how long that took."""
+        began, waits = time.monotonic(), _waits()
         result = work()
-        then = time.monotonic()
-        if then - now >= STALL:
-            self._pace.took(then - now, then, waited=_waits() > waits)
+        ended = time.monotonic()
+        if ended - began >= STALL:
+            self._pace.took(ended - began, ended, waited=_waits() > waits)
         return result
 
 

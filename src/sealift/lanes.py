@@ -35,9 +35,9 @@ class Lanes:
     ) -> None:
         """With `initial` lanes to begin with, their number is found out; without, there are always `most`."""
         self._store = store
-        self._decider = decider
-        self._writer = writer
-        self._bandwidth = bandwidth
+        self.decider = decider
+        self.writer = writer
+        self.bandwidth = bandwidth
         self._most = most
         self._initial = initial
         self._concurrency: Concurrency | None = None
@@ -61,15 +61,15 @@ class Lanes:
 
     async def run(self) -> None:
         """Carry out attempts until there are no more. Raises RunError."""
-        ended = self._decider.ended
+        ended = self.decider.ended
         async with anyio.create_task_group() as beside:
-            beside.start_soon(self._writer.name_batches, ended, lambda: self._under_way == 0)
+            beside.start_soon(self.writer.name_batches, ended, lambda: self._under_way == 0)
             try:
                 async with anyio.create_task_group() as self._lanes:
                     self._fill_up()
             finally:
                 beside.cancel_scope.cancel()
-                await self._writer.name_batch(ended)
+                await self.writer.name_batch(ended)
                 self.finished.set()
 
     def call_off(self, number: int) -> None:
@@ -83,13 +83,19 @@ class Lanes:
         self._retired = True
         await self.finished.wait()
 
+    def arrived(self, size: int) -> None:
+        """Hear of body bytes."""
+        self._received += size
+        self.decider.received(size)
+        self._look(0)
+
     def _fill_up(self) -> None:
         while self._lanes is not None and not self._retired and self._count < self.limit:
             self._count += 1
             self._lanes.start_soon(self._lane)
 
     async def _lane(self) -> None:
-        decider = self._decider
+        decider = self.decider
         try:
             while not self._retired and self._count <= self.limit and (attempt := await decider.take()) is not None:
                 self._under_way += 1
@@ -130,7 +136,7 @@ class Lanes:
 
     async def _small(self, attempt: Attempt) -> Ended | None:
         """GET a whole object and put it in its place. None: it waits there for its batch."""
-        filling = self._writer.fill(attempt)
+        filling = self.writer.fill(attempt)
         try:
             await self._fetch(attempt, filling)
             if attempt.spot is not None and not await filling.place(attempt.spot):
@@ -138,7 +144,7 @@ class Lanes:
         except SealiftError as error:
             return Ended(attempt.number, filling.reached, placed=False, error=error)
         except BaseException:
-            self._decider.reached(attempt.number, filling.reached)  # it goes on from there in the next run
+            self.decider.reached(attempt.number, filling.reached)  # it goes on from there in the next run
             raise
         finally:
             filling.close()
@@ -150,7 +156,7 @@ class Lanes:
         with anyio.CancelScope() as scope:
             self._scopes[attempt.number] = scope
             try:
-                filling = self._writer.fill(attempt)
+                filling = self.writer.fill(attempt)
                 try:
                     await self._fetch(attempt, filling)
                 finally:
@@ -163,14 +169,39 @@ class Lanes:
         return Ended(attempt.number, reached, placed=False, error=failure)
 
     async def _fetch(self, attempt: Attempt, filling: Filling) -> None:
-        decider, number, stop = self._decider, attempt.number, attempt.part.range.stop
+        intake = _Intake(self, attempt, filling)
         async with self._store.open(attempt.remote, attempt.part) as body:
-            while data := await body.read():
+            while data := await body.pour(intake):
                 size = len(data)
-                decider.received(size)
-                self._received += size
-                self._look(0)
+                self.arrived(size)
                 await filling.write(data)
-                if filling.reached < stop:
-                    decider.reached(number, filling.reached)
-                await self._bandwidth.spend(size)
+                intake.written()
+                await self.bandwidth.spend(size)
+
+
+class _Intake:
+    """Where the bytes of an attempt go as they come, a `store.Sink`."""
+
+    __slots__ = ("_attempt", "_filling", "_lanes")
+
+    def __init__(self, lanes: Lanes, attempt: Attempt, filling: Filling) -> None:
+        self._lanes = lanes
+        self._attempt = attempt
+        self._filling = filling
+
+    @property
+    def ready(self) -> bool:
+        """See `Sink.ready`."""
+        return self._lanes.bandwidth.unlimited and self._lanes.writer.disk.keeps_up
+
+    def take(self, data: bytes | memoryview) -> None:
+        """See `Sink.take`."""
+        self._lanes.arrived(len(data))
+        self._filling.write_inline(data)
+        self.written()
+
+    def written(self) -> None:
+        """Tell how far it has come."""
+        reached, attempt = self._filling.reached, self._attempt
+        if reached < attempt.part.range.stop:
+            self._lanes.decider.reached(attempt.number, reached)

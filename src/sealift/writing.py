@@ -62,6 +62,10 @@ class Filling:
         """Put the next bytes where they belong. Raises LocalStorageError."""
         await self._writer.disk.perform(lambda: self._write(data))
 
+    def write_inline(self, data: bytes | memoryview) -> None:
+        """Put the next bytes where they belong, in the event loop: where `Writer.disk` keeps up. As `write`."""
+        self._writer.disk.perform_inline(lambda: self._write(data))
+
     async def place(self, spot: Spot) -> bool:
         """Put the complete object where it belongs; whether it is there, rather than waiting for its batch's sync.
 

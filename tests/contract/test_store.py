@@ -254,6 +254,34 @@ async def test_a_whole_object_is_its_bytes(backend, body):
     assert await fetched(backend, await only(backend, "k")) == body
 
 
+class Half:
+    """A sink that is ready every other time."""
+
+    def __init__(self):
+        self.taken = bytearray()
+        self._ready = False
+
+    @property
+    def ready(self):
+        self._ready = not self._ready
+        return self._ready
+
+    def take(self, data):
+        self.taken += data
+
+
+@pytest.mark.parametrize("body", [b"", b"x", LARGE], ids=["empty", "one byte", "many reads"])
+async def test_what_is_poured_is_what_is_read(backend, body):
+    await backend.put("k", body)
+    remote = await only(backend, "k")
+    sink = Half()
+    async with backend.store.open(remote, Part(ByteRange(0, remote.size), whole=True)) as opened:
+        while data := await opened.pour(sink):
+            sink.taken += data
+        assert not await opened.pour(sink), "the end stays the end"
+    assert sink.taken == body
+
+
 @pytest.mark.parametrize(
     ("start", "stop"), [(0, 1), (1, 2), (0, len(LARGE)), (len(LARGE) - 1, len(LARGE)), (100_001, 700_001)]
 )

@@ -6,8 +6,10 @@ from contextlib import asynccontextmanager, suppress
 
 import anyio
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from sealift.s3.connection import BUFFER, Connection, LostError
+from sealift.s3.connection import BUFFER, POURING, Connection, LostError, buffer
 from sealift.s3.heads import MalformedResponseError
 from tests.support.peer import listening
 
@@ -32,7 +34,7 @@ async def connected():
     """A connection, and the peer's side of it."""
     async with listening() as peer:
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(lambda: Connection(loop), peer.host, peer.port)
+        _, connection = await loop.create_connection(lambda: Connection(loop, buffer(POURING)), peer.host, peer.port)
         try:
             yield connection, await peer.accept()
         finally:
@@ -198,6 +200,134 @@ async def test_a_peer_that_was_made_to_wait_is_not_silent():
         assert connection.waiting
         assert connection.heard > before + 900.0, "its time begins when it may send again"
         waiting.cancel()
+
+
+# ── Poured ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Glass:
+    """A sink that takes what comes while it is `ready`, or raises `error`."""
+
+    def __init__(self, *ready, error=None):
+        self.taken = bytearray()
+        self.times = 0
+        self.error = error
+        self._ready = list(ready)
+
+    @property
+    def ready(self):
+        return self._ready.pop(0) if self._ready else True
+
+    def take(self, data):
+        if self.error is not None:
+            raise self.error
+        self.taken += data
+        self.times += 1
+
+
+async def poured(connection, glass):
+    """Send a request; return the body: what the sink took, and what came while it was not ready, as it came."""
+    await connection.exchange(REQUEST)
+    while data := await connection.pour(glass):
+        glass.taken += data
+    return bytes(glass.taken)
+
+
+def with_length(body):
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+async def test_a_large_body_is_poured_whole_and_leaves_the_connection_good():
+    async with connected() as (connection, side), anyio.create_task_group() as group:
+        group.start_soon(side.answers, with_length(LARGE))
+        assert await poured(connection, Glass()) == LARGE
+        assert connection.reusable
+        group.start_soon(side.answers, with_length(b"again"))
+        assert await received(connection) == (200, b"again")
+
+
+@given(
+    size=st.integers(0, 3000),
+    cuts=st.lists(st.integers(1, 500), max_size=20),
+    ready=st.lists(st.booleans(), max_size=20),
+)
+@settings(max_examples=60)
+def test_what_is_poured_is_the_body_wherever_it_is_split_and_whenever_the_sink_is_ready(size, cuts, ready):
+    body = LARGE[:size]
+
+    async def pour():
+        async with connected() as (connection, _):
+            pouring = asyncio.create_task(poured(connection, Glass(*ready)))
+            await settle()
+            answer = with_length(body)
+            for cut in [*cuts, len(answer)]:
+                piece, answer = answer[:cut], answer[cut:]
+                arrives(connection, piece)
+                await settle()
+            assert await pouring == body
+            assert connection.reusable
+
+    anyio.run(pour)
+
+
+async def test_what_a_sink_raises_comes_out_and_closes_the_connection():
+    async with connected() as (connection, _):
+        pouring = asyncio.create_task(poured(connection, Glass(error=ZeroDivisionError())))
+        await settle()
+        arrives(connection, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+        await settle()
+        arrives(connection, b"hell")
+        with pytest.raises(ZeroDivisionError):
+            await pouring
+        assert connection.closed
+
+
+async def test_bytes_behind_a_poured_body_reach_no_sink_and_spoil_the_connection():
+    async with connected() as (connection, _):
+        glass = Glass()
+        pouring = asyncio.create_task(poured(connection, glass))
+        await settle()
+        arrives(connection, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe")
+        await settle()
+        arrives(connection, b"llo, and more")
+        assert await pouring == b"hello"
+        assert not connection.reusable
+
+
+async def test_bytes_that_came_together_with_a_poured_body_spoil_the_connection_too():
+    async with connected() as (connection, _):
+        pouring = asyncio.create_task(poured(connection, Glass()))
+        await settle()
+        arrives(connection, with_length(b"hello") + b", and more")
+        assert await pouring == b"hello"
+        assert not connection.reusable
+
+
+async def test_a_poured_body_that_breaks_off_is_lost():
+    async with connected() as (connection, side):
+        glass = Glass()
+        pouring = asyncio.create_task(poured(connection, glass))
+        await side.answers(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell")
+        side.close()
+        with pytest.raises(LostError):
+            await pouring
+        assert glass.taken == b"hell"
+
+
+async def test_nothing_is_poured_any_more_when_whoever_poured_is_cancelled():
+    async with connected() as (connection, _):
+        glass = Glass()
+        pouring = asyncio.create_task(poured(connection, glass))
+        await settle()
+        arrives(connection, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+        await settle()
+        arrives(connection, b"he")
+        pouring.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await pouring
+        arrives(connection, b"llo")
+        assert glass.taken == b"he"
+        assert not connection.reusable
 
 
 # ── Good for another request ────────────────────────────────────────────────────────────────────────

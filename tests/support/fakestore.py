@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from sealift.errors import Changed, Permanent, SourceError
 from sealift.model import Part, RemoteObject
-from sealift.s3.store import Page
+from sealift.s3.store import Page, Sink, pour_what_is_read
 
 CHUNK = 64 * 1024
 """Bytes that come at once."""
@@ -23,6 +23,9 @@ class FakeBody:
     async def read(self) -> bytes:
         chunk, self._left = self._left[:CHUNK], self._left[CHUNK:]
         return chunk
+
+    async def pour(self, sink: Sink) -> bytes | memoryview:
+        return await pour_what_is_read(self, sink)
 
 
 class FakeStore:

@@ -6,6 +6,9 @@
 What `read` hands out is valid until the next call. When all that arrived was handed out, the buffer is begun anew;
 when it is full, the socket is not read until somebody has made room: the peer waits, and memory does not grow.
 
+`pour` hands a body out while it comes: each piece is done with before the next one is received, so all connections
+receive into the same, larger buffer, which stays in the CPU's cache.
+
 A connection is good for another request only when the last response was read to its end, nothing came after it, and
 the head did not say otherwise. Everything else closes it.
 """
@@ -18,9 +21,14 @@ import ssl
 from typing import Any, cast
 
 from sealift.s3.heads import ChunkedBody, Head, parse_head
+from sealift.s3.store import Sink
 
 BUFFER = 256 * 1024
 """Bytes. uvloop reads at most this much at once (its UV_STREAM_RECV_BUF_SIZE); a write of it takes about 40 µs."""
+
+POURING = 1024 * 1024
+"""Bytes of the buffer that all connections pour from: with 256 KiB, 300 objects of 8 MiB over plain HTTP into tmpfs
+cost 2.0 s of system time, with 512 KiB 1.8, with 1 MiB 1.4, with 2 MiB 1.3. It has to fit into a core's L2 cache."""
 
 _EMPTY = memoryview(b"")
 
@@ -50,6 +58,8 @@ class Connection(asyncio.BufferedProtocol):
         "_over",
         "_paused",
         "_pieces",
+        "_pouring",
+        "_sink",
         "_start",
         "_stop",
         "_transport",
@@ -60,10 +70,12 @@ class Connection(asyncio.BufferedProtocol):
         "heard",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, pouring: memoryview) -> None:
+        """`pouring` is the buffer that all connections of one event loop pour from."""
         self._loop = loop
-        # Mapped, not a bytearray: that one is filled with zeros, and takes up all its memory at once.
-        self._view = memoryview(mmap.mmap(-1, BUFFER, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+        self._view = buffer(BUFFER)
+        self._pouring = pouring
+        self._sink: Sink | None = None
         self._start = self._stop = 0
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -89,12 +101,20 @@ class Connection(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 (asyncio's signature)
         """See asyncio: the free end of the buffer, which `buffer_updated` keeps from being nothing."""
+        sink = self._sink
+        if sink is not None:
+            if sink.ready and not self._stop:
+                return self._pouring
+            self._sink = None
         return self._view[self._stop :]
 
     def buffer_updated(self, nbytes: int) -> None:
         """See asyncio."""
-        self._stop += nbytes
         self.heard = self._loop.time()
+        if self._sink is not None:
+            self._pour(self._sink, nbytes)
+            return
+        self._stop += nbytes
         if self._over:  # nobody asked for anything
             self.close()
             return
@@ -181,6 +201,30 @@ class Connection(asyncio.BufferedProtocol):
             self._over = self._left == 0
         return piece
 
+    async def pour(self, sink: Sink) -> memoryview:
+        """Let `sink` take a body of known length as it comes; return what came while it was not ready, or none.
+
+        Raises what `read` and the sink raise; then, and when cancelled, the connection is closed.
+        """
+        if self._start != self._stop or self._over:
+            piece = await self.read()
+            if not (piece and sink.ready):
+                return piece
+            sink.take(piece)
+            if self._left == 0:
+                return _EMPTY
+        self._begin_anew()
+        self._sink = sink
+        try:
+            while self._pours:
+                await self._event()
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            self._sink = None
+        return await self.read()
+
     @property
     def reusable(self) -> bool:
         """Whether another request may be sent on it."""
@@ -230,6 +274,26 @@ class Connection(asyncio.BufferedProtocol):
             self._over = chunked.finished
         return self._pieces.pop(0)
 
+    @property
+    def _pours(self) -> bool:
+        """Whether more of the body is to be poured."""
+        return self._sink is not None and not self._over
+
+    def _pour(self, sink: Sink, nbytes: int) -> None:
+        left = self._left or 0
+        try:
+            sink.take(self._pouring[: min(nbytes, left)])
+        except Exception as error:  # noqa: BLE001 - whoever pours gets it
+            self._sink = None
+            self.close(error)
+            return
+        self._left = left - nbytes
+        if self._left <= 0:
+            self._over = True
+            if self._left < 0:  # nobody asked for more
+                self.close()
+            self._wake()
+
     def _begin_anew(self) -> None:
         """Use the whole buffer again: nothing in it is wanted any more."""
         self._start = self._stop = 0
@@ -239,6 +303,12 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.resume_reading()
 
     async def _arrival(self) -> None:
+        """Wait until bytes have come, or the body's end."""
+        await self._event()
+        if self._start == self._stop and not self._at_its_end:
+            self._raise_error()
+
+    async def _event(self) -> None:
         """Wait until something has happened."""
         self._raise_error()
         if self._transport is None:
@@ -248,8 +318,6 @@ class Connection(asyncio.BufferedProtocol):
             await self._waiter
         finally:
             self._waiter = None
-        if self._start == self._stop and not self._at_its_end:
-            self._raise_error()
 
     @property
     def _at_its_end(self) -> bool:
@@ -263,6 +331,11 @@ class Connection(asyncio.BufferedProtocol):
     def _raise_error(self) -> None:
         if self._error is not None:
             raise self._error
+
+
+def buffer(size: int) -> memoryview:
+    """Return so many bytes to receive into. Mapped: a bytearray is filled with zeros, and takes up all its memory."""
+    return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
 
 class ResumingContext(ssl.SSLContext):

@@ -14,7 +14,7 @@ import anyio
 
 from sealift.errors import ConfigError
 from sealift.s3.addresses import Addresses
-from sealift.s3.connection import Connection, ResumingContext, SilentError
+from sealift.s3.connection import POURING, Connection, ResumingContext, SilentError, buffer
 
 MOST_ADDRESSES = 3
 """Addresses that one connection tries. With all of a host's first three gone, the retry policy takes over."""
@@ -53,6 +53,7 @@ class Pool:
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
         self._loop = asyncio.get_running_loop()
+        self._pouring = buffer(POURING)
         self._addresses = Addresses()
         self._looking_up = anyio.Lock()
         self._idle: list[Connection] = []
@@ -134,7 +135,7 @@ class Pool:
         origin = self._origin
         with anyio.fail_after(self._connect_timeout):
             _, connection = await self._loop.create_connection(
-                lambda: Connection(self._loop),
+                lambda: Connection(self._loop, self._pouring),
                 address,
                 origin.port,
                 ssl=self._context,

@@ -38,7 +38,7 @@ from sealift.s3.pagexml import parse_page
 from sealift.s3.plainhttp import refuse_plain_http
 from sealift.s3.response import check_head
 from sealift.s3.signing import Credentials
-from sealift.s3.store import Page
+from sealift.s3.store import Page, Sink, pour_what_is_read
 from sealift.s3.translate import Refusal, translate
 
 READ_SIZE = 256 * 1024
@@ -78,6 +78,10 @@ class SdkBody:
                 code="IncompleteBody",
             )
         return chunk
+
+    async def pour(self, sink: Sink) -> bytes | memoryview:
+        """See `Body.pour`."""
+        return await pour_what_is_read(self, sink)
 
     @property
     def finished(self) -> bool:

@@ -33,7 +33,7 @@ from sealift.s3.refusal import LARGEST_DOCUMENT, refusal_of
 from sealift.s3.response import check_head
 from sealift.s3.route import Access, Route
 from sealift.s3.signing import Credentials, Signer, encoded_path, encoded_query
-from sealift.s3.store import Page
+from sealift.s3.store import Page, Sink, pour_what_is_read
 from sealift.s3.translate import Refusal, translate
 
 ASK_AGAIN_AFTER = 30.0
@@ -78,7 +78,8 @@ class WireBody:
         self._store = store
         self._remote = remote
         self._part = part
-        self._left = len(part.range)
+        self._left: int | None = None
+        """Bytes that are still due, where nobody else counts them: the head did not announce how many there are."""
         self._pool: Pool | None = None
         self._connection: Connection | None = None
 
@@ -98,6 +99,8 @@ class WireBody:
         except BaseException:
             self._pool.give_back(self._connection)
             raise
+        if head.content_length is None:
+            self._left = len(part.range)
         return self
 
     async def __aexit__(
@@ -108,14 +111,12 @@ class WireBody:
 
     async def read(self) -> memoryview:
         """See `Body.read`."""
-        connection = self._connection
-        if connection is None:
-            msg = "the body is not open"
-            raise RuntimeError(msg)
         try:
-            piece = await connection.read()
+            piece = await self._opened().read()
         except (LostError, SilentError, MalformedResponseError) as error:
             raise _translated(error, self._remote.bucket, self._remote.key) from error
+        if self._left is None:
+            return piece
         self._left -= len(piece)
         if self._left < 0 or (self._left > 0 and not piece):
             raise Transient(
@@ -125,6 +126,21 @@ class WireBody:
                 code="IncompleteBody",
             )
         return piece
+
+    async def pour(self, sink: Sink) -> bytes | memoryview:
+        """See `Body.pour`."""
+        if self._left is not None:
+            return await pour_what_is_read(self, sink)
+        try:
+            return await self._opened().pour(sink)
+        except (LostError, SilentError, MalformedResponseError) as error:
+            raise _translated(error, self._remote.bucket, self._remote.key) from error
+
+    def _opened(self) -> Connection:
+        if self._connection is None:
+            msg = "the body is not open"
+            raise RuntimeError(msg)
+        return self._connection
 
 
 class WireStore:
