@@ -97,7 +97,7 @@ end
 
 SERVER = """
     server {
-        listen 127.0.0.1:%(port)d%(tls)s backlog=4096;
+        listen 127.0.0.1:%(port)d%(tls)s backlog=4096 reuseport;
         %(certificate)s
         root %(root)s;
         location = /bucket { content_by_lua_block { list(%(delay)s) } }
@@ -133,6 +133,9 @@ events { worker_connections 8192; multi_accept on; }
 http {
     access_log off; sendfile on; tcp_nopush on; tcp_nodelay on; open_file_cache max=%(cached)d inactive=600s;
     keepalive_requests 100000000; keepalive_timeout 300s; ssl_session_cache shared:tls:10m;
+    # TLS 1.3, and AES-128 before AES-256 whatever the client prefers: so are AWS's own TLS policies (s2n-tls).
+    ssl_protocols TLSv1.2 TLSv1.3; ssl_prefer_server_ciphers on;
+    ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384;
     client_body_temp_path %(here)s/body; proxy_temp_path %(here)s/proxy; fastcgi_temp_path %(here)s/fastcgi;
     uwsgi_temp_path %(here)s/uwsgi; scgi_temp_path %(here)s/scgi;
     lua_shared_dict counts 1m; lua_package_path "%(lua)s/?.lua;;";

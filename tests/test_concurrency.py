@@ -131,6 +131,11 @@ def test_the_start_doubles_while_that_brings_a_quarter_more() -> None:
     assert run.goes_on(0.03, answered=32) == 64
 
 
+def test_a_share_of_what_was_found_out_is_not_doubled() -> None:
+    run = Run(Concurrency(highest=HIGHEST, initial=8, now=0.0, proven=True))
+    assert all(run.goes_on(0.3, answered=1000) <= 8 for _ in range(3))
+
+
 def test_the_start_ends_at_the_best_limit_seen() -> None:
     run = started(initial=8)
     rates = {8: 1000, 16: 1900, 32: 2000}
@@ -217,10 +222,10 @@ def test_a_change_is_judged_only_when_the_gets_of_before_are_gone() -> None:
     assert run.goes_on(0.3, answered=10, refused=6) == 5
 
 
-@pytest.mark.parametrize("numbers", [{"highest": 0}, {"highest": 8, "initial": 0}])
-def test_a_limit_below_one_is_refused(numbers: dict[str, int]) -> None:
+@pytest.mark.parametrize(("highest", "initial"), [(0, INITIAL), (8, 0)])
+def test_a_limit_below_one_is_refused(highest: int, initial: int) -> None:
     with pytest.raises(ValueError, match="at least 1"):
-        Concurrency(now=0.0, **numbers)
+        Concurrency(now=0.0, highest=highest, initial=initial)
 
 
 @pytest.mark.parametrize(

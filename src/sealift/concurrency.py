@@ -129,8 +129,11 @@ class Concurrency:
         "due", "limit",
     )  # fmt: skip
 
-    def __init__(self, *, highest: int, now: float, initial: int = INITIAL) -> None:
-        """`highest` is what memory and descriptors allow; `now` is in seconds, of a clock that never goes back."""
+    def __init__(self, *, highest: int, now: float, initial: int = INITIAL, proven: bool = False) -> None:
+        """`highest` is what memory and descriptors allow; `now` is in seconds, of a clock that never goes back.
+
+        An `initial` limit that is `proven`, as a share of one that was found out, is not doubled at the start.
+        """
         if min(highest, initial) < 1:
             msg = "highest and initial must be at least 1"
             raise ValueError(msg)
@@ -141,7 +144,7 @@ class Concurrency:
         self._first: Totals | None = None
         self._began = now
         self._looks = self._full = 0
-        self._phase: _Start | _Trial | _Rest = _Start()
+        self._phase: _Start | _Trial | _Rest = _Rest(now, 0.0) if proven else _Start()
         self._settling = False
         self._up = False
         self._failed = 0

@@ -21,6 +21,7 @@ from anyio.abc import TaskGroup
 from anyio.to_thread import run_sync
 
 from sealift.attempt import Attempt, Ended, Spot
+from sealift.concurrency import GET_WORTH
 from sealift.config import Settings
 from sealift.errors import (
     Changed,
@@ -116,6 +117,12 @@ class Job:
         self.parts = (
             parts(size, self.part_size, self.done) if left else iter([Part(ByteRange(size, size), whole=False)])
         )
+
+    @property
+    def left(self) -> float:
+        """What is left to do, as `Lanes.done` counts it."""
+        size = self.due - self.received
+        return max(1.0, size / self.part_size) + size / GET_WORTH
 
     @property
     def over(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import time
 from collections.abc import Awaitable, Callable
@@ -11,8 +12,8 @@ import anyio
 from anyio.to_thread import run_sync
 
 from sealift.bandwidth import Bandwidth
-from sealift.concurrency import HIGHEST, INITIAL
-from sealift.config import SPARE_DESCRIPTORS, Settings
+from sealift.concurrency import HIGHEST
+from sealift.config import SPARE_DESCRIPTORS, Settings, TransferSettings
 from sealift.crew.parent import Crew, cores
 from sealift.crew.rule import LOOK_EVERY, CrewRule
 from sealift.fetch import Fetcher, Job, Landing
@@ -24,8 +25,9 @@ from sealift.tally import Tally
 from sealift.taskgroups import ungrouped
 from sealift.writing import Writer
 
-CrewOf = Callable[[int, Fetcher, Callable[[], Awaitable[None]]], Crew]
-"""Makes a crew of so many processes for a fetcher, which takes over from whoever hands over when that is awaited."""
+CrewOf = Callable[[CrewRule, int | None, Fetcher, Callable[[], Awaitable[None]]], Crew]
+"""Makes a crew for a fetcher, of as many workers as the rule says, with so many lanes each to begin with or as many as
+there are in its share; the last argument is to be awaited before they are given anything to do."""
 
 
 async def fetch_all(
@@ -68,12 +70,15 @@ async def fetch_all(
                     writer=writer,
                     bandwidth=Bandwidth(transfer.max_bandwidth),
                     most=room if wire else min(room, transfer.workers),
-                    initial=INITIAL if wire and transfer.concurrency is None else None,
+                    found_out=wire and transfer.concurrency is None,
                 )
                 fetcher.call_off = lanes.call_off
                 fetchers.append(fetcher)
                 rule = CrewRule(chosen=transfer.processes, cores=cores(), lanes=room)
-                tasks.start_soon(_carry_out, lanes, fetcher, rule, crew_of)
+                if crew_of is None or not rule.workers:
+                    tasks.start_soon(lanes.run)
+                else:
+                    tasks.start_soon(_share_out, lanes, line, fetcher, transfer, rule, crew_of)
                 await feed()
     finally:
         with anyio.CancelScope(shield=True):
@@ -82,13 +87,24 @@ async def fetch_all(
     return frozenset(fetchers[0].kept)
 
 
-async def _carry_out(lanes: Lanes, fetcher: Fetcher, rule: CrewRule, crew_of: CrewOf | None) -> None:
-    """Let lanes of this process carry attempts out, and a crew of others from when that pays."""
+async def _share_out(
+    lanes: Lanes, line: Line[Job], fetcher: Fetcher, transfer: TransferSettings, rule: CrewRule, crew_of: CrewOf
+) -> None:
+    """Let lanes of this process carry attempts out, and workers as well from when that pays."""
     async with anyio.create_task_group() as everybody:
         everybody.start_soon(lanes.run)
-        if crew_of is None or not await _crew_pays(lanes, rule):
+        if not await _crew_pays(lanes, line, rule):
             return
-        crew = crew_of(rule.processes, fetcher, lanes.hand_over)
+        most, limit = transfer.lanes(descriptors()), lanes.limit
+
+        async def make_room() -> None:
+            await lanes.make_room(
+                most=most // rule.shares if rule.joins_in else 0,
+                max_bandwidth=transfer.share_of_bandwidth(rule.shares),
+            )
+
+        initial = max(1, limit // rule.shares) if transfer.concurrency is None else None
+        crew = crew_of(rule, initial, fetcher, make_room)
 
         def call_off(number: int) -> None:
             lanes.call_off(number)
@@ -98,17 +114,18 @@ async def _carry_out(lanes: Lanes, fetcher: Fetcher, rule: CrewRule, crew_of: Cr
         await crew.run()
 
 
-async def _crew_pays(lanes: Lanes, rule: CrewRule) -> bool:
+async def _crew_pays(lanes: Lanes, line: Line[Job], rule: CrewRule) -> bool:
     """Watch this process's event loop until it has become what limits the run; False if the run ends before."""
-    if not rule.processes:
-        return False
     while not rule.due:
-        cpu, began = time.thread_time(), time.monotonic()
+        cpu, began, done = time.thread_time(), time.monotonic(), lanes.done
         with anyio.move_on_after(LOOK_EVERY):
             await lanes.finished.wait()
         if lanes.finished.is_set():
             return False
-        rule.look(time.thread_time() - cpu, time.monotonic() - began)
+        elapsed = time.monotonic() - began
+        pace = (lanes.done - done) / elapsed
+        left = sum(job.left for job in line.waiting()) / pace if pace else math.inf
+        rule.look(time.thread_time() - cpu, elapsed, left=left, more=not line.closed)
     return True
 
 

@@ -14,7 +14,7 @@ from anyio.abc import TaskGroup
 
 from sealift.attempt import Attempt, Decider, Ended
 from sealift.bandwidth import Bandwidth
-from sealift.concurrency import INITIAL, INITIAL_LARGE, LARGE, Concurrency, Totals
+from sealift.concurrency import GET_WORTH, INITIAL, INITIAL_LARGE, LARGE, Concurrency, Totals
 from sealift.errors import SealiftError, Throttled
 from sealift.s3.store import ObjectStore
 from sealift.writing import Filling, Writer
@@ -31,22 +31,28 @@ class Lanes:
         writer: Writer,
         bandwidth: Bandwidth,
         most: int,
-        initial: int | None = INITIAL,
+        found_out: bool,
+        initial: int | None = None,
     ) -> None:
-        """With `initial` lanes to begin with, their number is found out; without, there are always `most`."""
+        """There are `most` lanes, or it is `found_out` how many are best.
+
+        That begins with `initial` ones, a share of what was found out already, or as the first GET's size says.
+        """
         self._store = store
         self.decider = decider
         self.writer = writer
         self.bandwidth = bandwidth
         self._most = most
-        self._initial = initial
+        self._found_out = found_out
         self._concurrency: Concurrency | None = None
+        if found_out and initial is not None:
+            self._concurrency = Concurrency(highest=most, initial=initial, now=time.monotonic(), proven=True)
         self._lanes: TaskGroup | None = None
         self._count = 0
         self._under_way = 0
         self._received = self._answered = self._refused = 0
         self._scopes: dict[int, anyio.CancelScope] = {}
-        self._retired = False
+        self._ended = anyio.Event()
         self.finished = anyio.Event()
         """No lane is left: there is no more to do, or others do it."""
 
@@ -54,10 +60,13 @@ class Lanes:
     def limit(self) -> int:
         """How many there may be now."""
         if self._concurrency is not None:
-            return self._concurrency.limit
-        return (
-            self._most if self._initial is None else max(1, min(self._most, self._initial * INITIAL_LARGE // INITIAL))
-        )
+            return min(self._most, self._concurrency.limit)
+        return min(self._most, INITIAL_LARGE) if self._found_out else self._most
+
+    @property
+    def done(self) -> float:
+        """What was done, in GETs: so many MiB count as much as one that ended."""
+        return self._answered + self._received / GET_WORTH
 
     async def run(self) -> None:
         """Carry out attempts until there are no more. Raises RunError."""
@@ -78,10 +87,16 @@ class Lanes:
         if scope is not None:
             scope.cancel()
 
-    async def hand_over(self) -> None:
-        """Take no more attempts, as others do from now on, and return when the last one under way has ended."""
-        self._retired = True
-        await self.finished.wait()
+    async def make_room(self, *, most: int, max_bandwidth: float | None) -> None:
+        """Leave the rest to others from now on; return when no more than `most` lanes are left."""
+        if self._concurrency is not None and most:
+            initial = max(1, self._concurrency.limit * most // self._most)
+            self._concurrency = Concurrency(highest=most, initial=initial, now=time.monotonic(), proven=True)
+        self._most = most
+        self.bandwidth = Bandwidth(max_bandwidth)
+        while self._count > self.limit:
+            self._ended = anyio.Event()
+            await self._ended.wait()
 
     def arrived(self, size: int) -> None:
         """Hear of body bytes."""
@@ -90,17 +105,17 @@ class Lanes:
         self._look(0)
 
     def _fill_up(self) -> None:
-        while self._lanes is not None and not self._retired and self._count < self.limit:
+        while self._lanes is not None and self._count < self.limit:
             self._count += 1
             self._lanes.start_soon(self._lane)
 
     async def _lane(self) -> None:
         decider = self.decider
         try:
-            while not self._retired and self._count <= self.limit and (attempt := await decider.take()) is not None:
+            while self._count <= self.limit and (attempt := await decider.take()) is not None:
                 self._under_way += 1
-                if self._initial is not None and self._concurrency is None:
-                    self._begin(self._initial, len(attempt.part.range))
+                if self._found_out and self._concurrency is None:
+                    self._begin(len(attempt.part.range))
                 try:
                     end = await self._small(attempt) if attempt.spot is not None else await self._part(attempt)
                     self._look(0 if end is not None and end.error is not None else 1)
@@ -111,11 +126,12 @@ class Lanes:
                     decider.ended(end)
         finally:
             self._count -= 1
+            self._ended.set()
 
-    def _begin(self, initial: int, size: int) -> None:
+    def _begin(self, size: int) -> None:
         """Let the number of lanes be found out from now on: the first GET's size tells where to begin."""
-        first = self.limit if size >= LARGE else initial
-        self._concurrency = Concurrency(highest=self._most, initial=first, now=time.monotonic())
+        initial = INITIAL_LARGE if size >= LARGE else INITIAL
+        self._concurrency = Concurrency(highest=self._most, initial=initial, now=time.monotonic())
         self._fill_up()
 
     def _look(self, answered: int) -> None:

@@ -82,6 +82,10 @@ class Queue(Generic[J]):
         """Whether parts wait to be tried again."""
         return bool(self._returned)
 
+    def __iter__(self) -> Iterator[J]:
+        """Go through these jobs."""
+        return iter(self._jobs)
+
     def add(self, job: J) -> None:
         """Put a job at the end."""
         self._jobs.append(job)
@@ -114,7 +118,8 @@ class Line(Generic[J]):
     def __init__(self, limit: int, *, most_returned: int = MOST_RETURNED) -> None:
         self._queue: Queue[J] = Queue(most_returned)
         self._limit = limit
-        self._closed = False
+        self.closed = False
+        """Nobody adds jobs from outside any more."""
         self._under_way = 0
         self._room = anyio.Event()
         self._takers: deque[anyio.Event] = deque()
@@ -132,8 +137,12 @@ class Line(Generic[J]):
 
     def close(self) -> None:
         """Say that nobody adds jobs from outside any more."""
-        self._closed = True
+        self.closed = True
         self._wake_all()
+
+    def waiting(self) -> Iterator[J]:
+        """Go through the jobs with parts that nobody has taken."""
+        return iter(self._queue)
 
     async def take(self) -> Ticket[J] | None:
         """Return the next part, which must be `done` or `put_back`; None when the line is at its end."""
@@ -149,7 +158,7 @@ class Line(Generic[J]):
                 if self._queue.returned or len(self._queue):
                     self._wake()
                 return found
-            if found is None and self._closed and not self._under_way:
+            if found is None and self.closed and not self._under_way:
                 return None
             await self._wait(None if found is None else found - now)
 
@@ -162,7 +171,7 @@ class Line(Generic[J]):
     def done(self) -> None:
         """Say that a part that was taken does not come back."""
         self._under_way -= 1
-        if self._closed and not self._under_way:
+        if self.closed and not self._under_way:
             self._wake_all()
 
     async def _wait(self, seconds: float | None) -> None:

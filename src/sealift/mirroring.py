@@ -25,9 +25,9 @@ import anyio
 from anyio.streams.memory import MemoryObjectSendStream
 from anyio.to_thread import run_sync
 
-from sealift.concurrency import INITIAL
 from sealift.config import Durability, Settings
 from sealift.crew.parent import Crew
+from sealift.crew.rule import CrewRule
 from sealift.crew.worker import Orders
 from sealift.destination import Destination
 from sealift.diff import Diff
@@ -132,21 +132,22 @@ def _crew(
     settings: Settings,
     path: Path,
     access: Access,
-    processes: int,
+    rule: CrewRule,
+    initial: int | None,
     fetcher: Fetcher,
-    hand_over: Callable[[], Awaitable[None]],
+    make_room: Callable[[], Awaitable[None]],
 ) -> Crew:
     """Return worker processes that fetch into the destination at `path`: they share out what is set for the run."""
     orders = Orders(
         path=path,
         connection=settings.connection,
         durability=settings.storage.durability,
-        lanes=settings.transfer.lanes(descriptors()) // processes,
-        initial=None if settings.transfer.concurrency is not None else max(1, INITIAL // processes),
-        max_bandwidth=settings.transfer.share_of_bandwidth(processes),
+        lanes=settings.transfer.lanes(descriptors()) // rule.shares,
+        initial=initial,
+        max_bandwidth=settings.transfer.share_of_bandwidth(rule.shares),
         ca_bundle=access.ca_bundle,
     )
-    return Crew(decider=fetcher, access=access, orders=orders, processes=processes, hand_over=hand_over)
+    return Crew(decider=fetcher, access=access, orders=orders, processes=rule.workers, make_room=make_room)
 
 
 class Run:

@@ -112,13 +112,13 @@ def part(number, remote, start, stop):
     return Attempt(number, remote, Part(ByteRange(start, stop), whole=False), partial_name(remote), None)
 
 
-async def nothing_to_hand_over():
+async def there_is_room():
     """No lanes are at work in this process."""
 
 
-def crew_for(everything, dest, *, processes=2, lanes=4, durability=Durability.BATCH, hand_over=nothing_to_hand_over):
+def crew_for(everything, dest, *, processes=2, lanes=4, durability=Durability.BATCH, make_room=there_is_room):
     orders = Orders(dest, ConnectionSettings(), durability, lanes, None, None, None)
-    return Crew(decider=everything, access=everything, orders=orders, processes=processes, hand_over=hand_over)
+    return Crew(decider=everything, access=everything, orders=orders, processes=processes, make_room=make_room)
 
 
 def ended(process):
@@ -350,17 +350,17 @@ async def test_a_worker_that_cannot_use_the_destination_says_why(server, tmp_pat
     assert crew._deaths == 0
 
 
-async def test_nothing_is_handed_to_workers_before_the_lanes_of_this_process_have_ended(server, tmp_path):
+async def test_nothing_is_handed_to_workers_before_the_lanes_of_this_process_have_made_room(server, tmp_path):
     server.put("bucket", "k", b"body")
     remote = (await listed(server, tmp_path))["k"]
     everything = Everything(server, whole(1, remote))
     asked, ended = anyio.Event(), anyio.Event()
 
-    async def hand_over():
+    async def make_room():
         asked.set()
         await ended.wait()
 
-    crew = crew_for(everything, tmp_path, hand_over=hand_over)
+    crew = crew_for(everything, tmp_path, make_room=make_room)
     with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(crew.run)

@@ -60,14 +60,14 @@ class Crew:
         access: Access,
         orders: Orders,
         processes: int,
-        hand_over: Callable[[], Awaitable[None]],
+        make_room: Callable[[], Awaitable[None]],
     ) -> None:
-        """`hand_over` is awaited when the first worker is ready: nothing is under way elsewhere when it returns."""
+        """`make_room` is awaited when the first worker is ready, before anything is handed out."""
         self._decider = decider
         self._access = access
         self._orders = orders
         self._processes = processes
-        self._hand_over = hand_over
+        self._make_room = make_room
         self._workers: list[_Worker] = []
         self._room = anyio.Event()
         self._over = False
@@ -91,7 +91,7 @@ class Crew:
 
     async def _hand_out(self) -> None:
         await self._has_room()
-        await self._hand_over()
+        await self._make_room()
         while (attempt := await self._decider.take()) is not None:
             worker = await self._has_room()
             start, stop = attempt.part.range.start, attempt.part.range.stop

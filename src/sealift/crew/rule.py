@@ -1,22 +1,31 @@
-"""When worker processes pay. Pure.
+"""When worker processes pay, and how many. Pure.
 
-Starting one costs some 0.2 s of a core, and each object costs a fifth more when it is handed over. So a run begins
-without any, and gets them when its own event loop is what limits it: when it has been at work all the time for a while.
+Starting one costs some 0.2 s of a core, and each small object costs a fifth more when it is handed over. So a run
+begins without any, and gets them when its own event loop is what limits it, and enough is left to do.
 """
 
 from __future__ import annotations
 
-LOOK_EVERY = 0.1
+from collections import deque
+
+LOOK_EVERY = 0.05
 """Seconds between two looks."""
 
 BUSY = 0.8
 """The share of the time for which a loop works that is the limit: the rest goes to whoever else wants the core."""
 
-LOOKS = 5
-"""Looks in a row at a busy loop: half a second, about what it costs to start the workers."""
+FEW_LOOKS, LOOKS = 3, 10
+"""Looks that are taken together: a few where it is known that enough is left; else half a second, about what it costs
+to start the workers."""
+
+REPAYS = 1.0
+"""Seconds of work left from which workers pay: two processes save half of them, and take 0.3 s to be there."""
 
 MOST = 8
 """Processes: what one parent can feed, whose part of a small object is about an eighth of the whole."""
+
+JOINS_IN = 4
+"""Processes up to which the parent is one of them: handing out takes up to half of its core by then."""
 
 
 class CrewRule:
@@ -24,14 +33,31 @@ class CrewRule:
 
     def __init__(self, *, chosen: int | None, cores: int, lanes: int) -> None:
         """`chosen` by the user, or None. Each process needs one of the `lanes`, and a core unless it was chosen."""
-        processes = min(min(cores, MOST) if chosen is None else chosen, lanes)
-        self.processes = processes if processes > 1 else 0
-        """How many to start when it is time; 0: none at all."""
+        self.shares = max(1, min(min(cores, MOST) if chosen is None else chosen, lanes))
+        """Processes that fetch, and have a share each in the run's budgets."""
+        self.joins_in = self.shares <= JOINS_IN
+        """Whether this process is one of them."""
         self.due = chosen is not None
         """It is time."""
-        self._busy = 0
+        self._looks: deque[tuple[float, float]] = deque(maxlen=LOOKS)
 
-    def look(self, cpu: float, elapsed: float) -> None:
-        """Hear that the loop used `cpu` of the last `elapsed` seconds."""
-        self._busy = self._busy + 1 if cpu >= BUSY * elapsed else 0
-        self.due = self.due or self._busy >= LOOKS
+    @property
+    def workers(self) -> int:
+        """How many processes to start when it is time."""
+        return self.shares - self.joins_in
+
+    def look(self, cpu: float, elapsed: float, *, left: float, more: bool) -> None:
+        """Hear that the loop used `cpu` of the last `elapsed` seconds, and how long it would go on alone.
+
+        `left` is how long what waits would take it at its present pace, and `more` is whether more may come.
+        """
+        self._looks.append((cpu, elapsed))
+        if left >= REPAYS:
+            self.due = self.due or self._busy(FEW_LOOKS)
+        elif more:
+            self.due = self.due or self._busy(LOOKS)
+
+    def _busy(self, looks: int) -> bool:
+        """Whether the loop was busy over the last so many looks."""
+        last = list(self._looks)[-looks:]
+        return len(last) == looks and sum(cpu for cpu, _ in last) >= BUSY * sum(elapsed for _, elapsed in last)

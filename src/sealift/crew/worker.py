@@ -202,6 +202,7 @@ async def _carry_out(parent: _Parent, channel: Channel, orders: Orders) -> None:
                 writer=Writer(destination, destination.partial_fd, orders.durability),
                 bandwidth=Bandwidth(orders.max_bandwidth),
                 most=orders.lanes,
+                found_out=orders.initial is not None,
                 initial=orders.initial,
             )
             parent.lanes = lanes
