@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 import struct
@@ -38,6 +39,11 @@ class Side:
     def close(self) -> None:
         """An orderly end, behind what was sent."""
         self.writer.close()
+
+    def cut(self) -> None:
+        """End the stream behind what was sent, below TLS: as an orderly end, but without a word of it in TLS."""
+        with socket.socket(fileno=os.dup(self.writer.get_extra_info("socket").fileno())) as below:
+            below.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
         self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
