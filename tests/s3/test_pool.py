@@ -8,11 +8,12 @@ import anyio
 import pytest
 
 from sealift.s3 import pool as pool_room
-from sealift.s3.connection import LostError, SilentError
-from sealift.s3.pool import Origin, UnreachableError
+from sealift.s3.connection import Connection, LostError, SilentError
+from sealift.s3.pool import Origin, Pool, UnreachableError
 from sealift.s3.tls import tls_context
 from tests.support.peer import listening
 from tests.support.pooling import OK, REQUEST, on_a_loop_that_resolves, origin_of, pooled, used
+from tests.support.sockets import connections_to
 
 pytestmark = pytest.mark.anyio
 
@@ -204,3 +205,81 @@ async def test_a_tls_handshake_that_does_not_end_counts_as_no_connection():
             with pytest.raises(UnreachableError, match="no answer in time") as caught:
                 await pool.take()
             assert not caught.value.certificate
+
+
+# ── Cancellation ────────────────────────────────────────────────────────────────────────────────────
+
+
+async def ended(task):
+    """Wait for a task that may be cancelled, and for the event loop to close what it was told to, a turn later."""
+    await asyncio.wait({task})
+    for _ in range(2):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture(params=[True, False], ids=["as anyio cancels", "as asyncio cancels"])
+def scoped(request):
+    return request.param
+
+
+@pytest.fixture(params=["http", "https"])
+async def dialling(request, scoped):
+    """A way to take a connection from a new pool in a task that can be cancelled, and the port that it leads to.
+
+    Whatever happens, the event loop has nothing to report in the end.
+    """
+    context, authority = request.getfixturevalue("certificate") if request.param == "https" else (None, None)
+    loop, reported, pools = asyncio.get_running_loop(), [], []
+    loop.set_exception_handler(lambda _, report: reported.append(report["message"]))
+    async with listening(context=context, deaf=True) as peer:
+
+        def dial():
+            ours = None if authority is None else tls_context(authority)
+            origin = origin_of(peer, scheme=request.param)
+            pools.append(Pool(origin, context=ours, connect_timeout=10.0, read_timeout=60.0))
+            scope = anyio.CancelScope()
+
+            async def take():
+                with scope:
+                    await pools[-1].take()
+
+            task = loop.create_task(take())
+            return task, scope.cancel if scoped else task.cancel, pools[-1]
+
+        yield dial, peer.port
+        for pool in pools:
+            pool.close()
+        await asyncio.sleep(0)
+    assert reported == []
+
+
+async def test_a_connection_may_be_called_off_in_any_turn_of_the_loop_and_leaves_no_socket(dialling):
+    dial, port = dialling
+    turns, stopped, in_time = 0, 0, True
+    while in_time:
+        turns += 1
+        task, cancel, pool = dial()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        in_time = not task.done()
+        cancel()
+        await ended(task)
+        assert connections_to(port) == pool.dialled, f"in turn {turns}"
+        stopped += not pool.dialled
+        pool.close()
+        await asyncio.sleep(0)
+    assert stopped > 2
+
+
+async def test_a_connection_may_be_called_off_in_the_very_turn_in_which_it_comes_about(dialling, monkeypatch):
+    dial, port = dialling
+
+    class Watched(Connection):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            cancel()
+
+    monkeypatch.setattr(pool_room, "Connection", Watched)
+    task, cancel, pool = dial()
+    await ended(task)
+    assert connections_to(port) == pool.dialled

@@ -22,18 +22,6 @@ pytestmark = pytest.mark.anyio
 versions = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """A server's context, and the file with the authority that vouches for it."""
-    made = make_certificate()
-    place = tmp_path_factory.mktemp("tls")
-    (place / "chain.pem").write_bytes(made.chain + made.key)
-    (place / "authority.pem").write_bytes(made.authority)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(place / "chain.pem")
-    return context, place / "authority.pem"
-
-
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
 async def test_a_certificate_that_the_bundle_vouches_for_is_trusted(certificate, host):
     context, authority = certificate

@@ -73,9 +73,11 @@ class Peer:
 
 @asynccontextmanager
 async def listening(
-    host: str = "127.0.0.1", port: int = 0, context: ssl.SSLContext | None = None
+    host: str = "127.0.0.1", port: int = 0, context: ssl.SSLContext | None = None, *, deaf: bool = False
 ) -> AsyncIterator[Peer]:
-    """A peer that waits for connections until the block is left, which ends them all."""
+    """A peer that waits for connections until the block is left, which ends them all. A deaf one hears nothing on them,
+    so that it takes no leave either.
+    """
     sides: list[Side] = []
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -83,6 +85,8 @@ async def listening(
         sides.append(side)
         peer.count += 1
         peer.accepted.put_nowait(side)
+        if deaf:
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
 
     server = await asyncio.start_server(accept, host, port, ssl=context)
     peer = Peer(host, server.sockets[0].getsockname()[1])

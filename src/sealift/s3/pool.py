@@ -129,14 +129,21 @@ class Pool:
     async def _connect(self, address: str) -> Connection:
         """Open a connection to one address. Raises OSError, of which ssl.SSLError and TimeoutError are kinds."""
         origin = self._origin
-        with anyio.fail_after(self._connect_timeout):
-            _, connection = await self._loop.create_connection(
-                lambda: Connection(self._loop, self._pouring),
-                address,
-                origin.port,
-                ssl=self._context,
-                server_hostname=origin.host if self._context is not None else None,
-            )
+        connection = Connection(self._loop, self._pouring)
+        try:
+            with anyio.fail_after(self._connect_timeout):
+                await self._loop.create_connection(
+                    lambda: connection,
+                    address,
+                    origin.port,
+                    ssl=self._context,
+                    server_hostname=origin.host if self._context is not None else None,
+                )
+        except BaseException:
+            # Called off in the very turn in which TLS came about, both event loops would close it politely: they
+            # wait for the peer's goodbye, up to 30 s (ssl_shutdown_timeout).
+            connection.close()
+            raise
         return connection
 
     async def _look_up(self) -> None:
