@@ -12,7 +12,7 @@ import fcntl
 import json
 import os
 import threading
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial as bind
 from pathlib import Path
@@ -35,6 +35,7 @@ from sealift.tally import Unobserved
 from sealift.writing import Writer
 from tests.support.faultserver import Answer, FaultServerThread, Generated, ResetAfter
 from tests.support.running import settings_for, tree
+from tests.support.sockets import connections_to
 from tests.support.stepping import stopped_at
 
 pytestmark = pytest.mark.anyio
@@ -257,24 +258,13 @@ async def test_get_to_a_pipe_may_be_cancelled_at_any_await(server, settings, ope
     assert written == LARGE
 
 
-def connections(server):
-    """How many connections to the server this process has open, as the client."""
-    ours = set()
-    for descriptor in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):
-            ours.add(str(descriptor.readlink()))
-    port = f"{urlsplit(server.url).port:04X}"
-    rows = [line.split() for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
-    return sum(row[2].endswith(f":{port}") and f"socket:[{row[9]}]" in ours for row in rows)
-
-
 async def test_a_store_that_was_opened_is_closed_wherever_a_run_is_cancelled(server, settings, tmp_path, scoped):
-    most = 0
+    most, port = 0, urlsplit(server.url).port
 
     class Watcher(Unobserved):
         def ended(self, outcome):
             nonlocal most
-            most = max(most, connections(server))
+            most = max(most, connections_to(port))
 
     step, stops = 1, 0
     while True:
@@ -284,7 +274,7 @@ async def test_a_store_that_was_opened_is_closed_wherever_a_run_is_cancelled(ser
         run = await stopped_at(step, mirror, scoped=scoped)
 
         with anyio.fail_after(20):
-            while connections(server):  # the event loop closes a socket a turn after it was told to
+            while connections_to(port):  # the event loop closes a socket a turn after it was told to
                 await anyio.lowlevel.checkpoint()
         stops += run.stopped
         if run.steps < step:

@@ -324,7 +324,8 @@ async def test_a_body_that_breaks_off_is_continued_from_the_byte_reached(server,
     assert ranges == [None, (100_000, size), (200_000, size)]
 
 
-async def test_a_stall_between_bytes_times_out_and_is_continued(server, tmp_path):
+async def test_a_stall_between_bytes_times_out_and_is_continued(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("sealift.s3.pool.WATCH_EVERY", 0.1)
     server.put("bucket", "k", Generated(200 * KIB, seed=2))
     server.fault(op="get", do=Stall(1000))
     summary = await mirror(server, tmp_path, read_timeout=0.3)
@@ -332,7 +333,8 @@ async def test_a_stall_between_bytes_times_out_and_is_continued(server, tmp_path
     assert server.requests[-1].range == (1000, 200 * KIB)
 
 
-async def test_a_stall_before_the_head_times_out_and_is_tried_again(server, tmp_path):
+async def test_a_stall_before_the_head_times_out_and_is_tried_again(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("sealift.s3.pool.WATCH_EVERY", 0.1)
     server.put("bucket", "k", b"x" * 1000)
     server.fault(op="get", do=Stall("head"))
     summary = await mirror(server, tmp_path, read_timeout=0.3)

@@ -1,51 +1,21 @@
-"""Connections to one origin: which are used again, where new ones go, and whom TLS trusts."""
+"""Connections to one origin: which are used again, and where new ones go."""
 
 import asyncio
 import contextlib
-import os
 import socket
-import ssl
-import subprocess
-import sys
-from contextlib import asynccontextmanager
 
 import anyio
 import pytest
 
-from sealift.errors import ConfigError
 from sealift.s3 import pool as pool_room
-from sealift.s3.connection import LostError, SilentError
-from sealift.s3.pool import Origin, Pool, TlsSessions, UnreachableError, tls_context
-from sealift.sandbox.certificate import make_certificate
+from sealift.s3.connection import Connection, LostError, SilentError
+from sealift.s3.pool import Origin, Pool, UnreachableError
+from sealift.s3.tls import tls_context
 from tests.support.peer import listening
+from tests.support.pooling import OK, REQUEST, on_a_loop_that_resolves, origin_of, pooled, used
+from tests.support.sockets import connections_to
 
 pytestmark = pytest.mark.anyio
-
-REQUEST = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-
-@asynccontextmanager
-async def pooled(origin, *, context=None, connect_timeout=10.0, read_timeout=60.0):
-    pool = Pool(origin, context=context, connect_timeout=connect_timeout, read_timeout=read_timeout)
-    try:
-        yield pool
-    finally:
-        pool.close()
-        await asyncio.sleep(0)
-
-
-def origin_of(peer, host=None, scheme="http"):
-    return Origin(scheme, host or peer.host, peer.port)
-
-
-async def used(connection, side):
-    """Carry out an exchange, to its end."""
-    asking = asyncio.create_task(connection.exchange(REQUEST))
-    await side.answers(OK)
-    await asking
-    while await connection.read():
-        pass
 
 
 # ── Used again ──────────────────────────────────────────────────────────────────────────────────────
@@ -193,26 +163,6 @@ async def test_an_address_of_ip_version_6_is_reached():
         pytest.skip("there is no IPv6 here")
 
 
-class Resolving(asyncio.SelectorEventLoop):
-    """A loop whose resolver knows one more name; uvloop's cannot be told."""
-
-    def __init__(self, *addresses):
-        super().__init__()
-        self.addresses, self.asked = addresses, 0
-
-    async def getaddrinfo(self, host, port, **how):
-        if host != "many.test":
-            return await super().getaddrinfo(host, port, **how)
-        self.asked += 1
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in self.addresses]
-
-
-def on_a_loop_that_resolves(work, *addresses):
-    loop = Resolving(*addresses)
-    with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        return runner.run(work(loop))
-
-
 def test_an_address_that_refuses_is_passed_over_for_one_that_does_not():
     async def work(loop):
         async with listening("127.0.0.2") as peer, pooled(origin_of(peer, "many.test")) as pool:
@@ -251,165 +201,85 @@ async def test_a_connection_that_does_not_come_about_in_time_is_given_up():
 async def test_a_tls_handshake_that_does_not_end_counts_as_no_connection():
     async with listening() as peer:
         origin = origin_of(peer, scheme="https")
-        async with pooled(origin, context=TlsSessions(None).context, connect_timeout=0.05) as pool:
+        async with pooled(origin, context=tls_context(None), connect_timeout=0.05) as pool:
             with pytest.raises(UnreachableError, match="no answer in time") as caught:
                 await pool.take()
             assert not caught.value.certificate
 
 
-# ── TLS ─────────────────────────────────────────────────────────────────────────────────────────────
+# ── Cancellation ────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """A server's context, and the file with the authority that vouches for it."""
-    made = make_certificate()
-    place = tmp_path_factory.mktemp("tls")
-    (place / "chain.pem").write_bytes(made.chain + made.key)
-    (place / "authority.pem").write_bytes(made.authority)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(place / "chain.pem")
-    return context, place / "authority.pem"
+async def ended(task):
+    """Wait for a task that may be cancelled, and for the event loop to close what it was told to, a turn later."""
+    await asyncio.wait({task})
+    for _ in range(2):
+        await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
-async def test_a_certificate_that_the_bundle_vouches_for_is_trusted(certificate, host):
-    context, authority = certificate
-    async with listening(context=context) as peer:
-        async with pooled(origin_of(peer, host, "https"), context=TlsSessions(authority).context) as pool:
-            connection = await pool.take()
-            await used(connection, await peer.accept())
-            assert connection.tls.version() in {"TLSv1.2", "TLSv1.3"}
-            assert connection.reusable
+@pytest.fixture(params=[True, False], ids=["as anyio cancels", "as asyncio cancels"])
+def scoped(request):
+    return request.param
 
 
-async def test_a_certificate_of_another_authority_is_refused(certificate, tmp_path):
-    context, _ = certificate
-    (tmp_path / "other.pem").write_bytes(make_certificate().authority)
-    async with listening(context=context) as peer:
-        sessions = TlsSessions(tmp_path / "other.pem")
-        async with pooled(origin_of(peer, scheme="https"), context=sessions.context) as pool:
-            with pytest.raises(UnreachableError, match=r"certificate|issuer|signature") as caught:
-                await pool.take()
-            assert caught.value.certificate
-            assert pool.dialled == 0
+@pytest.fixture(params=["http", "https"])
+async def dialling(request, scoped):
+    """A way to take a connection from a new pool in a task that can be cancelled, and the port that it leads to.
+
+    Whatever happens, the event loop has nothing to report in the end.
+    """
+    context, authority = request.getfixturevalue("certificate") if request.param == "https" else (None, None)
+    loop, reported, pools = asyncio.get_running_loop(), [], []
+    loop.set_exception_handler(lambda _, report: reported.append(report["message"]))
+    async with listening(context=context, deaf=True) as peer:
+
+        def dial():
+            ours = None if authority is None else tls_context(authority)
+            origin = origin_of(peer, scheme=request.param)
+            pools.append(Pool(origin, context=ours, connect_timeout=10.0, read_timeout=60.0))
+            scope = anyio.CancelScope()
+
+            async def take():
+                with scope:
+                    await pools[-1].take()
+
+            task = loop.create_task(take())
+            return task, scope.cancel if scoped else task.cancel, pools[-1]
+
+        yield dial, peer.port
+        for pool in pools:
+            pool.close()
+        await asyncio.sleep(0)
+    assert reported == []
 
 
-def test_a_certificate_for_another_name_is_refused(certificate):
-    context, authority = certificate
-
-    async def work(loop):
-        async with listening(context=context) as peer:
-            async with pooled(origin_of(peer, "many.test", "https"), context=TlsSessions(authority).context) as pool:
-                with pytest.raises(UnreachableError, match=r"many\.test") as caught:
-                    await pool.take()
-                assert caught.value.certificate
-
-    on_a_loop_that_resolves(work, "127.0.0.1")
-
-
-async def test_a_peer_that_speaks_no_tls_is_refused(certificate):
-    async with listening() as peer:
-        async with pooled(origin_of(peer, scheme="https"), context=TlsSessions(certificate[1]).context) as pool:
-            async with anyio.create_task_group() as group:
-
-                async def serve():
-                    side = await peer.accept()
-                    await side.reader.read(1)
-                    await side.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-
-                group.start_soon(serve)
-                with pytest.raises(UnreachableError) as caught:
-                    await pool.take()
-            assert caught.value.certificate
+async def test_a_connection_may_be_called_off_in_any_turn_of_the_loop_and_leaves_no_socket(dialling):
+    dial, port = dialling
+    turns, stopped, in_time = 0, 0, True
+    while in_time:
+        turns += 1
+        task, cancel, pool = dial()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        in_time = not task.done()
+        cancel()
+        await ended(task)
+        assert connections_to(port) == pool.dialled, f"in turn {turns}"
+        stopped += not pool.dialled
+        pool.close()
+        await asyncio.sleep(0)
+    assert stopped > 2
 
 
-@pytest.mark.parametrize("how", ["close", "reset"])
-async def test_a_peer_that_goes_in_the_handshake_is_out_of_reach_and_not_distrusted(certificate, how):
-    async with listening() as peer:
-        async with pooled(origin_of(peer, scheme="https"), context=TlsSessions(certificate[1]).context) as pool:
-            async with anyio.create_task_group() as group:
+async def test_a_connection_may_be_called_off_in_the_very_turn_in_which_it_comes_about(dialling, monkeypatch):
+    dial, port = dialling
 
-                async def serve():
-                    side = await peer.accept()
-                    await side.reader.read(1)
-                    getattr(side, how)()
+    class Watched(Connection):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            cancel()
 
-                group.start_soon(serve)
-                with pytest.raises(UnreachableError) as caught:
-                    await pool.take()
-            assert not caught.value.certificate
-
-
-@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-async def test_the_second_connection_resumes_the_session_of_the_first(certificate, version, tmp_path):
-    context, authority = certificate
-    sessions = TlsSessions(authority)
-    sessions.context.maximum_version = version
-    async with listening(context=context) as peer:
-        async with pooled(origin_of(peer, scheme="https"), context=sessions.context) as pool:
-            resumed = []
-            for _ in range(2):
-                connection = await pool.take()
-                side = await peer.accept()
-                await used(connection, side)
-                sessions.remember(peer.host, connection)
-                resumed.append(side.writer.get_extra_info("ssl_object").session_reused)
-            assert resumed == [False, True]
-
-
-async def test_a_large_body_over_tls_comes_whole_to_a_reader_that_is_late(certificate):
-    context, authority = certificate
-    body = bytes(range(251)) * 8_192
-    async with listening(context=context) as peer:
-        async with pooled(origin_of(peer, scheme="https"), context=TlsSessions(authority).context) as pool:
-            connection = await pool.take()
-            side = await peer.accept()
-
-            async def serve():
-                await side.answers(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-                side.close()
-
-            async with anyio.create_task_group() as group:
-                group.start_soon(serve)
-                await connection.exchange(REQUEST)
-                while not connection._paused:
-                    await asyncio.sleep(0)
-                received = bytearray()
-                while piece := await connection.read():
-                    received += piece
-            assert received == body
-
-
-@pytest.mark.parametrize("content", [None, "", "no certificate\n"])
-def test_a_bundle_without_certificates_is_a_wrong_setting(tmp_path, content):
-    bundle = tmp_path / "none.pem"
-    if content is not None:
-        bundle.write_text(content)
-    with pytest.raises(ConfigError, match=r"none\.pem cannot be used .*--ca-bundle"):
-        tls_context(bundle)
-
-
-def authorities(environment):
-    """How many authorities a process trusts that has this environment, and whether it imported the SDK for that."""
-    program = (
-        "import sys; from sealift.s3.pool import tls_context\n"
-        "print(tls_context(None).cert_store_stats()['x509_ca'], 'botocore' in sys.modules)"
-    )
-    said = subprocess.run(
-        [sys.executable, "-c", program], env=os.environ | environment, capture_output=True, text=True, check=True
-    )
-    count, imported = said.stdout.split()
-    return int(count), imported == "True"
-
-
-def test_where_the_system_has_no_certificates_the_sdks_are_trusted(tmp_path):
-    count, imported = authorities({"SSL_CERT_FILE": str(tmp_path / "none"), "SSL_CERT_DIR": str(tmp_path)})
-    assert count > 100
-    assert not imported
-
-
-def test_where_the_system_has_some_only_those_are_trusted(certificate, tmp_path):
-    assert authorities({"SSL_CERT_FILE": str(certificate[1]), "SSL_CERT_DIR": str(tmp_path)}) == (1, False)
-    (tmp_path / "0123abcd.0").write_bytes(certificate[1].read_bytes())
-    assert authorities({"SSL_CERT_FILE": str(tmp_path / "none"), "SSL_CERT_DIR": str(tmp_path)}) == (0, False)
+    monkeypatch.setattr(pool_room, "Connection", Watched)
+    task, cancel, pool = dial()
+    await ended(task)
+    assert connections_to(port) == pool.dialled

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 import struct
@@ -39,6 +40,11 @@ class Side:
         """An orderly end, behind what was sent."""
         self.writer.close()
 
+    def cut(self) -> None:
+        """End the stream behind what was sent, below TLS: as an orderly end, but without a word of it in TLS."""
+        with socket.socket(fileno=os.dup(self.writer.get_extra_info("socket").fileno())) as below:
+            below.shutdown(socket.SHUT_WR)
+
     def reset(self) -> None:
         self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self.writer.transport.abort()
@@ -67,9 +73,11 @@ class Peer:
 
 @asynccontextmanager
 async def listening(
-    host: str = "127.0.0.1", port: int = 0, context: ssl.SSLContext | None = None
+    host: str = "127.0.0.1", port: int = 0, context: ssl.SSLContext | None = None, *, deaf: bool = False
 ) -> AsyncIterator[Peer]:
-    """A peer that waits for connections until the block is left, which ends them all."""
+    """A peer that waits for connections until the block is left, which ends them all. A deaf one hears nothing on them,
+    so that it takes no leave either.
+    """
     sides: list[Side] = []
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -77,6 +85,8 @@ async def listening(
         sides.append(side)
         peer.count += 1
         peer.accepted.put_nowait(side)
+        if deaf:
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
 
     server = await asyncio.start_server(accept, host, port, ssl=context)
     peer = Peer(host, server.sockets[0].getsockname()[1])

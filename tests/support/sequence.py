@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -68,11 +69,8 @@ class Sequence:
             self.after_page()
 
     def _page(self, prefix: str, after: str | None, delimiter: str | None, most: int) -> Page:
-        keys = [
-            key
-            for key in self.keys
-            if key.startswith(prefix) and (after is None or self.order(key) > self.order(after))
-        ]
+        behind = 0 if after is None else bisect_right(self.keys, self.order(after), key=self.order)
+        keys = [key for key in self.keys[behind:] if key.startswith(prefix)]
         rolled = []
         if delimiter:
             rolled = sorted({key[: key.index("/", len(prefix)) + 1] for key in keys if "/" in key[len(prefix) :]})

@@ -18,10 +18,11 @@ from __future__ import annotations
 import asyncio
 import mmap
 import ssl
-from typing import Any, cast
+from typing import cast
 
 from sealift.s3.heads import ChunkedBody, Head, parse_head
 from sealift.s3.store import Sink
+from sealift.s3.tls import ended_in_good_order
 
 BUFFER = 256 * 1024
 """Bytes. uvloop reads at most this much at once (its UV_STREAM_RECV_BUF_SIZE); a write of it takes about 40 µs."""
@@ -81,7 +82,7 @@ class Connection(asyncio.BufferedProtocol):
         self._waiter: asyncio.Future[None] | None = None
         self._error: Exception | None = None
         self._over = True  # no response is awaited
-        self._ended = False  # the peer said that nothing more comes; a reset says no such thing
+        self._ended = False  # the peer said that nothing more comes; a reset says no such thing, nor a cut below TLS
         self._paused = False
         self._unheard = True
         self._head: Head | None = None
@@ -126,7 +127,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def eof_received(self) -> None:
         """See asyncio: the transport then closes, which tells `connection_lost`."""
-        self._ended = True
+        tls = self.tls
+        self._ended = tls is None or ended_in_good_order(tls)
         self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -250,9 +252,11 @@ class Connection(asyncio.BufferedProtocol):
         return self._waiter is not None
 
     @property
-    def tls(self) -> Any:
-        """The `ssl.SSLObject`, or None in the clear."""
-        return None if self._transport is None else self._transport.get_extra_info("ssl_object")
+    def tls(self) -> ssl.SSLObject | None:
+        """What TLS makes of it, or None in the clear."""
+        if self._transport is None:
+            return None
+        return cast("ssl.SSLObject | None", self._transport.get_extra_info("ssl_object"))
 
     def close(self, error: Exception | None = None) -> None:
         """Close it at once. Whoever waits for bytes gets `error`."""
@@ -336,25 +340,3 @@ class Connection(asyncio.BufferedProtocol):
 def buffer(size: int) -> memoryview:
     """Return so many bytes to receive into. Mapped: a bytearray is filled with zeros, and takes up all its memory."""
     return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
-
-
-class ResumingContext(ssl.SSLContext):
-    """A TLS client's context that offers each new connection the last session of its host (RFC 8446, 2.2).
-
-    The event loops call `wrap_bio`, which takes a session, and have no parameter for one themselves.
-    """
-
-    sessions: dict[str, ssl.SSLSession]
-
-    def wrap_bio(
-        self,
-        incoming: ssl.MemoryBIO,
-        outgoing: ssl.MemoryBIO,
-        server_side: bool = False,
-        server_hostname: str | bytes | None = None,
-        session: ssl.SSLSession | None = None,
-    ) -> ssl.SSLObject:
-        """See `ssl.SSLContext.wrap_bio`."""
-        if session is None and isinstance(server_hostname, str):
-            session = self.sessions.get(server_hostname)
-        return super().wrap_bio(incoming, outgoing, server_side, server_hostname, session)

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-import os
 import socket
 import ssl
 from dataclasses import dataclass
-from pathlib import Path
 
 import anyio
 
-from sealift.errors import ConfigError
 from sealift.s3.addresses import Addresses
-from sealift.s3.connection import POURING, Connection, ResumingContext, SilentError, buffer
+from sealift.s3.connection import POURING, Connection, SilentError, buffer
 
 MOST_ADDRESSES = 3
 """Addresses that one connection tries. With all of a host's first three gone, the retry policy takes over."""
@@ -133,14 +129,21 @@ class Pool:
     async def _connect(self, address: str) -> Connection:
         """Open a connection to one address. Raises OSError, of which ssl.SSLError and TimeoutError are kinds."""
         origin = self._origin
-        with anyio.fail_after(self._connect_timeout):
-            _, connection = await self._loop.create_connection(
-                lambda: Connection(self._loop, self._pouring),
-                address,
-                origin.port,
-                ssl=self._context,
-                server_hostname=origin.host if self._context is not None else None,
-            )
+        connection = Connection(self._loop, self._pouring)
+        try:
+            with anyio.fail_after(self._connect_timeout):
+                await self._loop.create_connection(
+                    lambda: connection,
+                    address,
+                    origin.port,
+                    ssl=self._context,
+                    server_hostname=origin.host if self._context is not None else None,
+                )
+        except BaseException:
+            # Called off in the very turn in which TLS came about, both event loops would close it politely: they
+            # wait for the peer's goodbye, up to 30 s (ssl_shutdown_timeout).
+            connection.close()
+            raise
         return connection
 
     async def _look_up(self) -> None:
@@ -154,53 +157,6 @@ class Pool:
             except OSError as error:
                 raise UnreachableError(f"{origin.host}: {_reason(error)}") from error
             self._addresses.found((str(item[4][0]) for item in found), self._loop.time())
-
-
-class TlsSessions:
-    """One TLS context, and each host's last session, for all pools of a store."""
-
-    def __init__(self, ca_bundle: Path | None) -> None:
-        """Verify peers against the certificates in `ca_bundle`, or the system's. Raises ConfigError."""
-        self.context = tls_context(ca_bundle)
-        self.context.sessions = {}
-
-    def remember(self, host: str, connection: Connection) -> None:
-        """Keep the connection's session for the next one: TLS 1.3 sends it after the handshake (RFC 8446, 4.6.1)."""
-        tls = connection.tls
-        if tls is not None and tls.session is not None:
-            self.context.sessions[host] = tls.session
-
-
-def tls_context(ca_bundle: Path | None) -> ResumingContext:
-    """Return a context that verifies certificates and names. Raises ConfigError for a bundle that holds none."""
-    context = ResumingContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.set_alpn_protocols(["http/1.1"])
-    try:
-        if ca_bundle is None:
-            context.load_default_certs()
-            if not _has_any(context) and (bundled := _bundled_with_the_sdk()) is not None:
-                context.load_verify_locations(cafile=bundled)
-        else:
-            context.load_verify_locations(cafile=os.fspath(ca_bundle))
-    except OSError as error:
-        raise ConfigError(
-            f"the certificates in {ca_bundle} cannot be used ({error.strerror or error}): name a PEM file with "
-            "--ca-bundle, AWS_CA_BUNDLE or the profile's ca_bundle"
-        ) from error
-    return context
-
-
-def _has_any(context: ssl.SSLContext) -> bool:
-    """Whether there are authorities: some are loaded, others are looked for in a directory when they are needed."""
-    directory: str | None = ssl.get_default_verify_paths().capath  # None where it does not exist
-    return bool(context.cert_store_stats()["x509_ca"] or (directory and any(Path(directory).iterdir())))
-
-
-def _bundled_with_the_sdk() -> Path | None:
-    """Return the SDK's own certificates, which it trusts everywhere; a system may have none, as in small images."""
-    found = importlib.util.find_spec("botocore")  # does not import it
-    bundled = None if found is None or found.origin is None else Path(found.origin).with_name("cacert.pem")
-    return bundled if bundled is not None and bundled.is_file() else None
 
 
 def _reason(error: OSError | None) -> str:

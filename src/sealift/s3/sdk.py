@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from contextvars import ContextVar
@@ -39,6 +38,7 @@ from sealift.s3.plainhttp import refuse_plain_http
 from sealift.s3.response import check_head
 from sealift.s3.signing import Credentials
 from sealift.s3.store import Page, Sink, pour_what_is_read
+from sealift.s3.tls import tls_context
 from sealift.s3.translate import Refusal, translate
 
 READ_SIZE = 256 * 1024
@@ -326,8 +326,8 @@ class SdkStore:
                 config["user_agent"] = f"sealift/{__version__} {sdk_agent}"
                 bundle = settings.ca_bundle or core.get_config_variable("ca_bundle")
                 if bundle:
-                    check_ca_bundle(bundle)
                     self.ca_bundle = Path(bundle)
+                    tls_context(self.ca_bundle)  # or the SDK would call each connection lost that needs them
                 client = await stack.enter_async_context(
                     session.client(
                         "s3",
@@ -380,17 +380,6 @@ async def _credentials(session: Any) -> tuple[Any, object]:
         )
     frozen = await credentials.get_frozen_credentials()
     return credentials, (frozen.access_key, frozen.token)
-
-
-def check_ca_bundle(path: str | os.PathLike[str]) -> None:
-    """Raise ConfigError unless `path` holds certificates: the SDK would call each connection lost that needs them."""
-    try:
-        ssl.create_default_context(cafile=path)
-    except OSError as error:  # ssl.SSLError is one
-        raise ConfigError(
-            f"the certificates in {os.fspath(path)} cannot be used ({error.strerror or error}): name a PEM file with "
-            "--ca-bundle, AWS_CA_BUNDLE or the profile's ca_bundle"
-        ) from error
 
 
 def _keep_raw(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_more: object) -> None:

@@ -28,12 +28,13 @@ from sealift.model import Part, RemoteObject
 from sealift.s3.connection import Connection, LostError, SilentError
 from sealift.s3.heads import Head, MalformedResponseError
 from sealift.s3.pagexml import parse_page
-from sealift.s3.pool import Origin, Pool, TlsSessions, UnreachableError
+from sealift.s3.pool import Origin, Pool, UnreachableError
 from sealift.s3.refusal import LARGEST_DOCUMENT, refusal_of
 from sealift.s3.response import check_head
 from sealift.s3.route import Access, Route
 from sealift.s3.signing import Credentials, Signer, encoded_path, encoded_query
 from sealift.s3.store import Page, Sink, pour_what_is_read
+from sealift.s3.tls import ResumingContext, tls_context
 from sealift.s3.translate import Refusal, translate
 
 ASK_AGAIN_AFTER = 30.0
@@ -146,14 +147,14 @@ class WireBody:
 class WireStore:
     """An `ObjectStore` on connections of our own, as an async context manager.
 
-    Raises ConfigError on entering where the certificates cannot be used, and OffTheWireError for a bucket that
-    it cannot serve: `sealift.s3.transport` asks beforehand.
+    The first request to a bucket raises ConfigError where its endpoint speaks TLS and the certificates cannot be
+    used, and OffTheWireError where the wire cannot serve it: `sealift.s3.transport` asks beforehand.
     """
 
     def __init__(self, access: Access, settings: ConnectionSettings) -> None:
         self._access = access
         self._settings = settings
-        self._tls: TlsSessions | None = None
+        self._tls: ResumingContext | None = None
         self._pools: dict[Origin, Pool] = {}
         self._buckets: dict[str, _Bucket] = {}
         self._signers: dict[str, Signer] = {}
@@ -286,7 +287,7 @@ class WireStore:
                 known.pool.give_back(connection)
                 raise
             if not used_before and self._tls is not None:
-                self._tls.remember(route.origin.host, connection)
+                self._tls.remember(route.origin.host, connection.tls)
             return connection, head
 
     async def _known(self, bucket: str) -> _Bucket:
@@ -329,10 +330,10 @@ class WireStore:
         if pool is None:
             secure = origin.scheme == "https"
             if secure and self._tls is None:
-                self._tls = TlsSessions(self._access.ca_bundle)
+                self._tls = tls_context(self._access.ca_bundle)
             pool = self._pools[origin] = Pool(
                 origin,
-                context=self._tls.context if secure and self._tls is not None else None,
+                context=self._tls if secure else None,
                 connect_timeout=self._settings.connect_timeout,
                 read_timeout=self._settings.read_timeout,
             )
