@@ -123,7 +123,8 @@ class Crew:
     async def _employ(self) -> None:
         """See to it that there is a worker, until there is no more to do."""
         while not self._over:
-            worker = await self._start()
+            with anyio.CancelScope(shield=True):  # a process that is half started would be nobody's
+                worker = await self._start()
             try:
                 await self._hear(worker)
             finally:
