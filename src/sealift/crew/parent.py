@@ -25,8 +25,12 @@ AHEAD = 128
 """Attempts that a worker has beyond its lanes: a hundredth of a second's small objects, so that it never waits for a
 message to go to and fro."""
 
-BYTES_AHEAD = 2 * MIB
-"""… but only while they are few bytes: large parts go to whoever has a lane free."""
+BYTES_AHEAD = 32 * MIB
+"""… and bytes of them: some 30 ms at 1 GB/s, for which a parent that writes large bodies does not get round to handing
+out. A worker that was given more would still be at it when the others have nothing left."""
+
+HANDING_OUT = 4
+"""Attempts that are on their way to the workers at once: making a large file on a busy disk takes up to 0.5 s."""
 
 PATIENCE = 5.0
 """Seconds that a worker gets to end by itself: it has only to name a last batch of files."""
@@ -78,7 +82,11 @@ class Crew:
         async with anyio.create_task_group() as crew:
             for _ in range(self._processes):
                 crew.start_soon(self._employ)
-            await self._hand_out()
+            await self._has_room()
+            await self._make_room()
+            async with anyio.create_task_group() as handing_out:
+                for _ in range(HANDING_OUT):
+                    handing_out.start_soon(self._hand_out)
             self._over = True
             for worker in self._workers:
                 worker.channel.send(("end",))
@@ -90,8 +98,6 @@ class Crew:
                 worker.channel.send(("call off", number))
 
     async def _hand_out(self) -> None:
-        await self._has_room()
-        await self._make_room()
         while (attempt := await self._decider.take()) is not None:
             worker = await self._has_room()
             start, stop = attempt.part.range.start, attempt.part.range.stop
@@ -103,9 +109,12 @@ class Crew:
 
     async def _has_room(self) -> _Worker:
         while (worker := self._with_room()) is None:
-            self._room = anyio.Event()
             await self._room.wait()
         return worker
+
+    def _look_for_room(self) -> None:
+        room, self._room = self._room, anyio.Event()
+        room.set()
 
     def _send(self, worker: _Worker) -> None:
         worker.channel.send(("attempts", worker.to_send))
@@ -115,7 +124,8 @@ class Crew:
         best: _Worker | None = None
         for worker in self._workers:
             many = len(worker.handed)
-            has_room = many < worker.lanes or (many < worker.lanes + AHEAD and worker.bytes < BYTES_AHEAD)
+            ahead = many - worker.lanes  # of bytes as of attempts, at the mean
+            has_room = ahead < 0 or (ahead < AHEAD and worker.bytes * ahead <= BYTES_AHEAD * many)
             if worker.ready and has_room and (best is None or many < len(best.handed)):
                 best = worker
         return best
@@ -168,7 +178,7 @@ class Crew:
                     raise pickle.loads(message[1])  # noqa: S301 (our own child's)
                 elif message[0] == "ready":
                     worker.ready = True
-                    self._room.set()
+                    self._look_for_room()
                     if self._over:
                         worker.channel.send(("end",))
             answers.cancel_scope.cancel()
@@ -187,7 +197,7 @@ class Crew:
             worker.bytes -= worker.handed.pop(end.number)[1]
             decider.ended(end)
         if ends:
-            self._room.set()
+            self._look_for_room()
 
     async def _answer(self, worker: _Worker, number: int, what: str, about: str) -> None:
         answer: object
