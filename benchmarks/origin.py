@@ -88,6 +88,12 @@ function list(delay)
     send(table.concat(out))
 end
 
+function send_tiny()
+    ngx.header["ETag"] = string.format('"%%x-%%x"', %(mtime)d, 16)
+    ngx.header["Last-Modified"] = "Tue, 14 Nov 2023 22:13:20 GMT"
+    send("0123456789abcdef")
+end
+
 function send(text)
     ngx.header["Content-Type"] = "application/xml"
     ngx.header["Content-Length"] = #text
@@ -108,7 +114,7 @@ SERVER = """
         } }
         location /bucket/million/ {
             %(sleep)s
-            content_by_lua_block { send("0123456789abcdef") }
+            content_by_lua_block { send_tiny() }
         }
         location /bucket/ {
             %(sleep)s
