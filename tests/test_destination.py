@@ -19,10 +19,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sealift.destination import BlockedBy, Destination, Directory, File, Missing, Other
+from sealift.destination import BlockedBy, Destination, Directory, File, Missing, Other, same_time
 from sealift.errors import LocalStorageError, Permanent, RunError
 from sealift.localpath import LocalPath, ancestor_key, beside_directory, local_path
-from sealift.model import ByteRange, RemoteObject
+from sealift.model import ByteRange
 from sealift.partial import Blocked, Kind, PartialFile
 from tests.support.smalldisk import small_tmpfs
 
@@ -329,12 +329,8 @@ def test_facts_are_what_is_there(dest: Path, destination: Destination) -> None:
         (NOON + SECOND, NOON, False),
     ],
 )
-def test_a_file_is_up_to_date_if_size_and_time_agree(mtime_ns: int, modified_ns: int, same: bool) -> None:
-    obj = RemoteObject("b", "k", 5, '"e"', modified_ns)
-    assert Destination.up_to_date(File(5, mtime_ns), obj) == same
-    assert not Destination.up_to_date(File(6, mtime_ns), obj)
-    assert not Destination.up_to_date(Missing(), obj)
-    assert not Destination.up_to_date(Directory(), obj)
+def test_times_are_the_same_to_the_precision_that_both_have(mtime_ns: int, modified_ns: int, same: bool) -> None:
+    assert same_time(mtime_ns, modified_ns) == same
 
 
 # ── Placing ───────────────────────────────────────────────────────────────────────────────────────

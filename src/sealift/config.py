@@ -100,11 +100,25 @@ class Durability(enum.StrEnum):
     """Each file and its directory are synced by themselves."""
 
 
+class Check(enum.StrEnum):
+    """How it is told whether the file in an object's place is that object."""
+
+    LEDGER = "ledger"
+    """By what the ledger says of it; by size and time where that says nothing."""
+    SIZE_MTIME = "size-mtime"
+    """By size and time, whatever the ledger says."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorageSettings:
-    """How files are kept."""
+    """How files are kept, and which are fetched again."""
 
     durability: Durability = Durability.BATCH
+    check: Check = Check.LEDGER
+    force: bool = False
+    """Everything is fetched, whatever is in its place."""
+    state: Path | None = None
+    """Where the ledger and the logs of runs are kept; None for DEST/.sealift."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

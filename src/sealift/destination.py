@@ -36,7 +36,6 @@ from typing import Final, Self, TypeVar
 
 from sealift.errors import LocalStorageError
 from sealift.localpath import LocalPath, beside_directory
-from sealift.model import RemoteObject
 from sealift.partial import (
     NOTE,
     NOTE_IN_WRITING,
@@ -228,20 +227,6 @@ class Destination:
             return True
         except Blocked:
             return False
-
-    @staticmethod
-    def up_to_date(facts: Local, obj: RemoteObject) -> bool:
-        """Whether the file has the object's size and modification time.
-
-        Some file systems, and the Last-Modified of a HEAD, keep whole seconds only: where either side
-        has no fraction, the seconds decide.
-        """
-        if not isinstance(facts, File) or facts.size != obj.size:
-            return False
-        here, there = facts.mtime_ns, obj.last_modified_ns
-        if here % _SECOND and there % _SECOND:
-            return here == there
-        return here // _SECOND == there // _SECOND
 
     def make_directory(self, segments: Segments, *, sync: bool = False) -> bool:
         """Make a directory and those above it; whether it is new. Blocked by anything else there."""
@@ -543,6 +528,17 @@ class _Entered:
         self.descriptor = descriptor
         self.users = 0
         self.kept = True
+
+
+def same_time(one: int, other: int) -> bool:
+    """Whether two modification times (nanoseconds) are the same.
+
+    Some file systems, and the Last-Modified of a HEAD, keep whole seconds only: where either has no fraction, the
+    seconds decide.
+    """
+    if one % _SECOND and other % _SECOND:
+        return one == other
+    return one // _SECOND == other // _SECOND
 
 
 def _own_directories(root_fd: int, path: Path) -> tuple[int, int]:

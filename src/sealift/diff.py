@@ -1,7 +1,7 @@
 """Each listed object is held against what is on disk: fetch it, leave it, or say why it cannot be mirrored.
 
-An object is up to date when the file in its place has its size and its time. Objects are compared some at once, as
-that is quick; only where something is in the way (`sealift.placing`) an object is looked at alone.
+The file in an object's place is held against the object (`sealift.standing`): an lstat each, and a look-up in the
+ledger for some at once. Only where something is in the way (`sealift.placing`) an object is looked at alone.
 """
 
 from __future__ import annotations
@@ -13,22 +13,28 @@ from typing import NamedTuple
 import anyio.lowlevel
 from anyio.to_thread import run_sync
 
-from sealift.config import Settings
-from sealift.destination import Destination, Directory, File, Missing, Other, Segments
+from sealift.config import Check, Settings
+from sealift.destination import Destination, Directory, File, Local, Missing, Other, Segments
 from sealift.diskpace import DiskWork
 from sealift.errors import ObjectError
 from sealift.fetch import Job
+from sealift.ledger import Changes, Ledger, Record
 from sealift.localpath import LocalPath, all_ordinary, beside_directory, local_path
 from sealift.model import ByteRange, Ending, Outcome, RemoteObject
 from sealift.partial import Blocked, Kind, PartialFile, partial_name
-from sealift.placing import MOST_MOVES, Place, WayMaker, not_representable
+from sealift.placing import MOST_MOVES, Place, WayMaker, not_representable, recorded
 from sealift.planning import SMALLEST_PART, count_parts, part_size_for
+from sealift.recording import Recorder
 from sealift.s3.translate import ARCHIVED, archived
 from sealift.selection import Source
+from sealift.standing import Standing, standing
 from sealift.tally import Tally
 
 SLICE = 50
 """Objects that are compared in one go: 20 µs each, a millisecond for which the event loop does nothing else."""
+
+MOST_MADE = 10_000
+"""Directories that are remembered as taken down: some MB. Those of one page would do."""
 
 Finding = Job | Outcome | ObjectError
 """What a look at an object's place says: fetch it, it has ended, or something is in the way or wrong."""
@@ -57,8 +63,13 @@ class Diff:
         tally: Tally,
         several: bool,
         dry: bool,
+        ledger: Ledger | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
-        """`several`: each bucket has a directory of its own. `dry`: nothing on disk is changed."""
+        """`several`: each bucket has a directory of its own. `dry`: nothing on disk is changed.
+
+        `recorder` hears what is found out that the `ledger` does not say yet.
+        """
         self._destination = destination
         self._way = way
         self._settings = settings
@@ -67,6 +78,14 @@ class Diff:
         self._dry = dry
         self._partials = destination.partials()
         self._disk = DiskWork()
+        storage = settings.storage
+        consulted = storage.check is Check.LEDGER and not storage.force
+        self._ledger = ledger if ledger is not None and consulted and not ledger.empty else None
+        self._recorder = recorder
+        self._adopts = consulted and recorder is not None
+        self._forced = storage.force
+        self._found = Changes()
+        self._made: set[Segments] = set()
 
     async def jobs(self, source: Source, remotes: Sequence[RemoteObject], *, restarts: int = 0) -> list[Job]:
         """Return a job for each object that has to be fetched; end the others. Raises RunError.
@@ -81,6 +100,9 @@ class Diff:
                 if job is not None:
                     job.restarts = restarts
                     jobs.append(job)
+            if self._recorder is not None:
+                found, self._found = self._found, Changes()
+                self._recorder.add(found)
             await anyio.lowlevel.checkpoint()
         return jobs
 
@@ -112,7 +134,7 @@ class Diff:
                 break
             # A dry run has not cleared the way that a real one would have cleared.
             cleared = self._dry and finding.kind is Kind.FILE
-            finding = self._job(remote, place) if cleared else await run_sync(self._look, remote, place)
+            finding = self._job(remote, place) if cleared else await run_sync(self._look_anew, remote, place)
         if isinstance(finding, Job):
             return finding
         if isinstance(finding, Outcome):
@@ -126,12 +148,28 @@ class Diff:
         under, base = (source.directory, "") if self._several else (None, source.prefix)
         findings = []
         nothing_in = _Missing(self._destination)
+        places = []
         for remote in remotes:
             key_below = remote.key[len(base) :]
-            path = local_path(key_below, remote.size, under=under)
-            place = Place(source, base, key_below, path, under)
-            findings.append((remote, place, self._look(remote, place, absent=nothing_in[path.segments[:-1]])))
+            places.append(Place(source, base, key_below, local_path(key_below, remote.size, under=under), under))
+        records = {} if self._ledger is None else self._ledger.look_up([place.path.text for place in places])
+        for remote, place in zip(remotes, places, strict=True):
+            directory = place.path.segments[:-1]
+            absent = nothing_in[directory]
+            if absent and self._recorder is not None and directory not in self._made:
+                self._will_make(directory, nothing_in)
+            record = records.get(place.path.text) if records else None
+            findings.append((remote, place, self._look(remote, place, record, absent=absent)))
         return findings
+
+    def _will_make(self, directory: Segments, nothing_in: _Missing) -> None:
+        """Take down which directories are going to be made on the way to this one, which does not exist."""
+        if len(self._made) >= MOST_MADE:
+            self._made.clear()
+        while directory and directory not in self._made and nothing_in[directory]:
+            self._made.add(directory)
+            self._found.directories.append(LocalPath(directory, escaped=False, directory=True).text)
+            directory = directory[:-1]
 
     def _weigh(self, source: Source, remotes: Sequence[RemoteObject]) -> Need | None:
         """Sum up a page of which nothing is there; None for any other."""
@@ -159,8 +197,14 @@ class Diff:
         one_in_each = {path.rpartition("/")[0]: path for path in paths}.values()
         return all(nothing_in[local_path(path, 1).segments[:-1]] for path in one_in_each)
 
-    def _look(self, remote: RemoteObject, place: Place, *, absent: bool = False) -> Finding:
-        """Look at one object's place; `absent`: nothing is in its directory."""
+    def _look_anew(self, remote: RemoteObject, place: Place) -> Finding:
+        return self._look(remote, place, self._recorded(place.path))
+
+    def _recorded(self, path: LocalPath) -> Record | None:
+        return None if self._ledger is None else self._ledger.look_up([path.text]).get(path.text)
+
+    def _look(self, remote: RemoteObject, place: Place, record: Record | None, *, absent: bool = False) -> Finding:
+        """Look at one object's place, of which the ledger says `record`; `absent`: nothing is in its directory."""
         path = place.path
         if path.escaped and self._settings.selection.strict_keys:
             return not_representable(remote)
@@ -169,7 +213,9 @@ class Diff:
         if absent and not path.directory:
             return self._job(remote, place)
         try:
-            return self._look_for_directory(remote, path) if path.directory else self._look_for_file(remote, place)
+            if path.directory:
+                return self._look_for_directory(remote, path)
+            return self._look_for_file(remote, place, record)
         except ObjectError as error:
             return error
 
@@ -178,30 +224,54 @@ class Diff:
             made = isinstance(self._destination.facts(path), Missing)
         else:
             made = self._destination.make_directory(path.segments)
+            if made and self._recorder is not None:
+                self._found.directories.append(path.text)
+                self._found.records.append(recorded(remote, f"{path.text}/", 0))
         return self._way.outcome(remote, path, Ending.DOWNLOADED if made else Ending.UP_TO_DATE)
 
-    def _look_for_file(self, remote: RemoteObject, place: Place) -> Finding:
+    def _look_for_file(self, remote: RemoteObject, place: Place, record: Record | None) -> Finding:
         path, strict = place.path, self._settings.selection.strict_keys
         facts, facts_beside = self._destination.facts_and_beside(path)
         if isinstance(facts, File):
-            if self._destination.up_to_date(facts, remote):
+            if self._in_place(facts, remote, path, record) and not self._forced:
                 return self._way.outcome(remote, path, Ending.UP_TO_DATE)
         elif isinstance(facts, Directory):
-            if not strict and self._destination.up_to_date(facts_beside, remote):
+            if not strict and self._in_place_beside(facts_beside, remote, path) and not self._forced:
                 return self._way.outcome(remote, beside_directory(path), Ending.UP_TO_DATE)
             return Blocked(path.text, depth=len(path.segments), kind=Kind.DIRECTORY)
         elif isinstance(facts, Missing):
-            if self._destination.up_to_date(facts_beside, remote):
+            if self._in_place_beside(facts_beside, remote, path):
                 # The directory that needed the name is gone.
                 if not self._dry:
                     self._destination.move_back(path)
-                return self._way.outcome(remote, path, Ending.UP_TO_DATE)
+                    if self._recorder is not None:
+                        self._found.moves.append((beside_directory(path).text, path.text))
+                if not self._forced:
+                    return self._way.outcome(remote, path, Ending.UP_TO_DATE)
         elif isinstance(facts, Other):
             return Blocked(path.text, depth=len(path.segments), kind=facts.kind)
         else:
             in_the_way = LocalPath(path.segments[: facts.depth], escaped=False, directory=False)
             return Blocked(in_the_way.text, depth=facts.depth, kind=facts.kind)
         return self._job(remote, place)
+
+    def _in_place_beside(self, facts: Local, remote: RemoteObject, path: LocalPath) -> bool:
+        if not isinstance(facts, File):
+            return False
+        beside = beside_directory(path)
+        return self._in_place(facts, remote, beside, self._recorded(beside))
+
+    def _in_place(self, file: File, remote: RemoteObject, path: LocalPath, record: Record | None) -> bool:
+        """Whether a file is the object; what the ledger does not say of it is taken down."""
+        found = standing(file, record, remote)
+        if not self._adopts:
+            pass
+        elif found is Standing.ADOPTED:
+            self._found.records.append(recorded(remote, path.text, file.mtime_ns)._replace(adopted=True))
+        elif found is Standing.IN_PLACE and record is not None and not _of(record, remote):
+            seal = record.seal._replace(bucket=remote.bucket)
+            self._found.records.append(record._replace(seal=seal, key=remote.key))
+        return found is not Standing.OUTDATED
 
     def _job(self, remote: RemoteObject, place: Place) -> Job:
         size = part_size_for(remote.size, self._settings.transfer.part_size)
@@ -219,6 +289,10 @@ class Diff:
         partial_file, done = resumed
         partial_file.close()
         return list(done)
+
+
+def _of(record: Record, remote: RemoteObject) -> bool:
+    return record.key == remote.key and record.seal.bucket == remote.bucket
 
 
 class _Missing(dict[Segments, bool]):

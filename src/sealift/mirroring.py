@@ -4,6 +4,7 @@
 2. **Diff**: each page's objects are held against the disk. What is in place, or cannot be mirrored, ends here.
 3. **Plan**: the others stand in line as jobs, to be cut into parts as workers ask for them.
 4. **Fetch**, **write**, **commit**: a bounded pool of workers (`sealift.fetch`).
+   What has its place is recorded in the ledger (`sealift.recording`), behind the run's back.
 5. **Report**: every object ends as one outcome, counted and told; the sum of them is the summary.
 
 Between the stages are bounded streams: a slow disk holds back the network, and that the listing. A listing that
@@ -17,29 +18,41 @@ from bisect import bisect_right, insort
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from functools import partial as bind
 from pathlib import Path
 
 import anyio
+from anyio import from_thread
 from anyio.streams.memory import MemoryObjectSendStream
 from anyio.to_thread import run_sync
 
-from sealift.config import Durability, Settings
+from sealift.config import Check, Durability, Settings
 from sealift.crew.parent import Crew
 from sealift.crew.rule import CrewRule
 from sealift.crew.worker import Orders
-from sealift.destination import Destination
+from sealift.destination import OWN_DIRECTORY, Destination
 from sealift.diff import Diff
-from sealift.errors import AccessError, ConfigError, ObjectError, RunError, SealiftError, SourceError
+from sealift.errors import (
+    AccessError,
+    ConfigError,
+    LocalStorageError,
+    ObjectError,
+    RunError,
+    SealiftError,
+    SourceError,
+)
 from sealift.fetch import Fetcher, Job
 from sealift.fetching import descriptors, fetch_all
+from sealift.ledger import Ledger
 from sealift.line import Line
 from sealift.listing import list_prefix
 from sealift.localpath import Clashes
 from sealift.model import Ending, Forecast, RemoteObject, Summary
 from sealift.partial import sync_file_system, translated
 from sealift.placing import Place, TreeLanding, WayMaker
+from sealift.recording import Recorder
 from sealift.runlog import RunLog
 from sealift.s3 import LISTINGS, connected
 from sealift.s3.persistent import PersistentStore
@@ -81,9 +94,11 @@ async def mirror(
     try:
         with await run_sync(bind(Destination.open, Path(dest), create=True)) as destination:
             await run_sync(destination.lock)
-            observers.add(await run_sync(_begin_log, destination))
-            async with connected(settings, run.tally) as store:
-                await run.mirror(store, destination)
+            state = await run_sync(_state, destination, settings)
+            observers.add(await run_sync(_begin_log, destination, settings))
+            with await run_sync(_open_ledger, state, settings, run) or nullcontext() as ledger:
+                async with connected(settings, run.tally) as store:
+                    await run.mirror(store, destination, ledger)
             run.judge()
     except RunError as error:
         error.summary = run.summary()
@@ -107,20 +122,55 @@ async def plan(
     run = Run(parse_sources(sources), settings, Tally(observers, anyio.current_time()))
     try:
         with await run_sync(bind(Destination.open, Path(dest), create=False)) as destination:
-            async with connected(settings, run.tally) as store:
-                return await run.forecast(store, destination)
+            state = settings.storage.state or destination.path / OWN_DIRECTORY
+            with await run_sync(Ledger.open_to_read, state, run.warn_from_anywhere) or nullcontext() as ledger:
+                async with connected(settings, run.tally) as store:
+                    return await run.forecast(store, destination, ledger)
     finally:
         observers.finished(run.summary())
 
 
-def _begin_log(destination: Destination) -> RunLog:
-    directory_fd = destination.own_directory("runs")
+def _state(destination: Destination, settings: Settings) -> Path:
+    """Return the directory of the ledger, made if need be. Raises LocalStorageError."""
+    chosen = settings.storage.state
+    if chosen is None:
+        return destination.path / OWN_DIRECTORY
     try:
-        return RunLog(directory_fd, datetime.now(UTC))
+        (chosen / "runs").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise translated(error, str(destination.path)) from error
-    finally:
-        os.close(directory_fd)
+        raise _about_state(error, chosen) from error
+    return chosen
+
+
+def _open_ledger(state: Path, settings: Settings, run: Run) -> Ledger | None:
+    """Open the ledger. With a check that needs none, a run goes on without one that cannot be used."""
+    try:
+        return Ledger.open(state, run.warn_from_anywhere)
+    except LocalStorageError as error:
+        if settings.storage.check is not Check.SIZE_MTIME:
+            raise
+        run.warn(f"{error.message}; this run goes on without it")
+        return None
+
+
+def _begin_log(destination: Destination, settings: Settings) -> RunLog:
+    chosen = settings.storage.state
+    try:
+        if chosen is None:
+            directory_fd = destination.own_directory("runs")
+        else:
+            directory_fd = os.open(chosen / "runs", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            return RunLog(directory_fd, datetime.now(UTC))
+        finally:
+            os.close(directory_fd)
+    except OSError as error:
+        raise _about_state(error, chosen or destination.path) from error
+
+
+def _about_state(error: OSError, path: Path) -> LocalStorageError:
+    failure = translated(error, str(path))
+    return LocalStorageError(failure.message, code=failure.code)
 
 
 def _clean(destination: Destination, kept: AbstractSet[str]) -> None:
@@ -167,10 +217,38 @@ class Run:
         """Return what was done up to now."""
         return self.tally.summary(anyio.current_time(), complete=self._to_list == 0)
 
-    async def mirror(self, store: PersistentStore, destination: Destination) -> None:
+    def warn(self, text: str) -> None:
+        """Say what a person should know."""
+        self.tally.observer.noted("warning", text)
+
+    def warn_from_anywhere(self, text: str) -> None:
+        """As `warn`, also from a worker thread."""
+        try:
+            from_thread.run_sync(self.warn, text)
+        except RuntimeError:  # this is the event loop's thread
+            self.warn(text)
+
+    async def mirror(self, store: PersistentStore, destination: Destination, ledger: Ledger | None) -> None:
         """Run the stages. Raises RunError for what ends the run at once; `judge` looks at the rest."""
+        batches = self._settings.storage.durability is Durability.BATCH
+        recorder = Recorder(ledger, destination.partial_fd, sync=batches)
+        with ungrouped():
+            async with anyio.create_task_group() as beside:
+                beside.start_soon(recorder.keep_up)
+                try:
+                    await self._mirror(store, destination, ledger, recorder)
+                except BaseException:
+                    with suppress(LocalStorageError):  # as the run, most likely
+                        await recorder.flush()
+                    raise
+                beside.cancel_scope.cancel()
+        await recorder.flush()
+
+    async def _mirror(
+        self, store: PersistentStore, destination: Destination, ledger: Ledger | None, recorder: Recorder
+    ) -> None:
         settings = self._settings
-        way, diff = self._diff(store, destination, dry=False)
+        way, diff = self._diff(store, destination, ledger, recorder)
         line: Line[Job] = Line(JOBS_AHEAD)
 
         async def start_over(job: Job, fresh: RemoteObject) -> None:
@@ -181,6 +259,7 @@ class Run:
         durability = settings.storage.durability
 
         async def compare(source: Source, remotes: Sequence[RemoteObject]) -> None:
+            await recorder.has_room()
             for job in await diff.jobs(source, remotes):
                 await line.add(job)
 
@@ -193,7 +272,7 @@ class Run:
             feed,
             store=store,
             line=line,
-            landing=TreeLanding(destination, way, durability),
+            landing=TreeLanding(destination, way, durability, recorder),
             settings=settings,
             tally=self.tally,
             start_over=start_over,
@@ -206,9 +285,9 @@ class Run:
         if durability is not Durability.NONE:
             await run_sync(sync_file_system, destination.partial_fd)  # the last names are on the disk as well
 
-    async def forecast(self, store: ObjectStore, destination: Destination) -> Forecast:
+    async def forecast(self, store: ObjectStore, destination: Destination, ledger: Ledger | None) -> Forecast:
         """List and compare, and sum up what would be fetched. Raises RunError, ConfigError."""
-        _, diff = self._diff(store, destination, dry=True)
+        _, diff = self._diff(store, destination, ledger, None)
         objects = size = gets = 0
 
         async def compare(source: Source, remotes: Sequence[RemoteObject]) -> None:
@@ -246,12 +325,25 @@ class Run:
                 code="AccessDenied",
             )
 
-    def _diff(self, store: ObjectStore, destination: Destination, *, dry: bool) -> tuple[WayMaker, Diff]:
-        """Return what compares this run's objects with the disk, and clears their way; `dry` changes nothing there."""
-        settings, tally = self._settings, self.tally
-        way = WayMaker(store, destination, self._ownership, tally, strict=settings.selection.strict_keys, dry=dry)
+    def _diff(
+        self, store: ObjectStore, destination: Destination, ledger: Ledger | None, recorder: Recorder | None
+    ) -> tuple[WayMaker, Diff]:
+        """Return what compares this run's objects with the disk, and clears their way.
+
+        Without a `recorder`, nothing on disk is changed.
+        """
+        settings, tally, dry = self._settings, self.tally, recorder is None
+        strict = settings.selection.strict_keys
+        way = WayMaker(store, destination, self._ownership, tally, strict=strict, dry=dry, recorder=recorder)
         return way, Diff(
-            destination=destination, way=way, settings=settings, tally=tally, several=self._several, dry=dry
+            destination=destination,
+            way=way,
+            settings=settings,
+            tally=tally,
+            several=self._several,
+            dry=dry,
+            ledger=ledger,
+            recorder=recorder,
         )
 
     async def _list_and_compare(self, store: ObjectStore, compare: _Compare) -> None:
@@ -281,7 +373,7 @@ class Run:
                     failure = error
                 self._listing_errors.append(failure)
                 if self._several:
-                    self.tally.observer.noted("warning", failure.message)
+                    self.warn(failure.message)
             else:
                 self._to_list -= 1
 
@@ -329,7 +421,7 @@ class Run:
                 raise ConfigError(
                     f"{source.written} is an object, not a prefix: run sealift get {source.written} instead"
                 )
-        self.tally.observer.noted("warning", f"nothing lies under {source.written}")
+        self.warn(f"nothing lies under {source.written}")
 
 
 class _Foreseen:

@@ -17,10 +17,12 @@ from sealift.config import Durability
 from sealift.destination import Destination
 from sealift.errors import Integrity, ObjectError, Permanent
 from sealift.fetch import Job
+from sealift.ledger import LATEST, Record, Seal
 from sealift.localpath import LocalPath, ancestor_key, beside_directory, local_path
 from sealift.model import Ending, Outcome, RemoteObject
 from sealift.partial import Blocked, Kind, PartialFile, partial_name
 from sealift.planning import SMALLEST_PART
+from sealift.recording import Recorder
 from sealift.s3.store import ObjectStore
 from sealift.selection import Ownership, Source
 from sealift.tally import Tally
@@ -60,14 +62,19 @@ class WayMaker:
         *,
         strict: bool,
         dry: bool,
+        recorder: Recorder | None = None,
     ) -> None:
-        """`strict` fails objects instead of giving them another name; `dry` looks, and moves nothing."""
+        """`strict` fails objects instead of giving them another name; `dry` looks, and moves nothing.
+
+        `recorder` hears of what was moved.
+        """
         self._store = store
         self._destination = destination
         self._ownership = ownership
         self._tally = tally
         self._strict = strict
         self._dry = dry
+        self._recorder = recorder
         self._moved: set[tuple[bytes, ...]] = set()
         self._moving = anyio.Lock()
 
@@ -125,7 +132,10 @@ class WayMaker:
     async def _move(self, path: LocalPath) -> None:
         async with self._moving:
             if await run_sync(self._beside, path):
-                self._moved.add(beside_directory(path).segments)
+                beside = beside_directory(path)
+                self._moved.add(beside.segments)
+                if self._recorder is not None:
+                    self._recorder.moved(path.text, beside.text)
                 self._tally.escaped += not path.escaped
 
     def _beside(self, path: LocalPath) -> bool:
@@ -153,9 +163,13 @@ def not_representable(remote: RemoteObject) -> Permanent:
 class TreeLanding:
     """The mirror's `Landing`: a tree below the destination. Each job's target is its `Place`."""
 
-    def __init__(self, destination: Destination, way: WayMaker, durability: Durability) -> None:
+    def __init__(
+        self, destination: Destination, way: WayMaker, durability: Durability, recorder: Recorder | None = None
+    ) -> None:
+        """`recorder` hears of each file that has come to its place."""
         self._destination = destination
         self._way = way
+        self._recorder = recorder
         self._sync = durability is not Durability.NONE
 
     def name(self, job: Job) -> str:
@@ -195,14 +209,25 @@ class TreeLanding:
                     raise
                 place = await self._way.make_way(job.remote, place, blocked)
             else:
-                return self._way.outcome(job.remote, place.path, Ending.DOWNLOADED)
+                return self._in_place(job, place)
 
     def placed(self, job: Job) -> Outcome:
         """See `Landing.placed`."""
-        return self._way.outcome(job.remote, _place(job).path, Ending.DOWNLOADED)
+        return self._in_place(job, _place(job))
+
+    def _in_place(self, job: Job, place: Place) -> Outcome:
+        if self._recorder is not None:
+            self._recorder.record(recorded(job.remote, place.path.text, job.remote.last_modified_ns))
+        return self._way.outcome(job.remote, place.path, Ending.DOWNLOADED)
 
     def _commit(self, job: Job, place: Place, partial: PartialFile) -> None:
         self._destination.place(partial, place.path, job.remote.last_modified_ns, sync=self._sync)
+
+
+def recorded(remote: RemoteObject, path: str, mtime_ns: int) -> Record:
+    """Return the record of a file that is an object, as far as its listing tells."""
+    bucket, key, size, etag, _, version_id, *_ = remote
+    return Record(path, Seal(bucket), key, size, etag, version_id, None, size, min(mtime_ns, LATEST))
 
 
 def _place(job: Job) -> Place:

@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from sealift import ConnectionSettings, RetrySettings, SelectionSettings, Settings, TransferSettings
+from sealift import ConnectionSettings, RetrySettings, SelectionSettings, Settings, StorageSettings, TransferSettings
 from sealift.errors import ObjectError
 from sealift.model import Outcome
 from sealift.tally import Unobserved
@@ -21,6 +21,7 @@ def settings_for(
     *,
     transfer: TransferSettings | None = None,
     selection: SelectionSettings | None = None,
+    storage: StorageSettings | None = None,
     retry: RetrySettings = QUICK,
     **connection: object,
 ) -> Settings:
@@ -30,6 +31,7 @@ def settings_for(
         connection=reached,
         transfer=transfer or TransferSettings(),
         selection=selection or SelectionSettings(),
+        storage=storage or StorageSettings(),
         retry=retry,
     )
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sealift.config import Durability, TransportChoice, one_of, or_auto, parse_count, parse_rate, parse_size
+from sealift.config import Check, Durability, TransportChoice, one_of, or_auto, parse_count, parse_rate, parse_size
 from sealift.errors import ConfigError
 from sealift.selection import Filter
 
@@ -108,6 +108,7 @@ SIZE_OR_AUTO = Kind(
 RATE = Kind(metavar="RATE", read=parse_rate, toml=(int, str), expects='a rate, as in "50MB/s"')
 TRANSPORT = Kind(metavar="auto|wire|sdk", read=one_of(TransportChoice), toml=(str,), expects='"auto", "wire" or "sdk"')
 DURABILITY = Kind(metavar="none|batch|file", read=one_of(Durability), toml=(str,), expects='"none", "batch" or "file"')
+CHECK = Kind(metavar="ledger|size-mtime", read=one_of(Check), toml=(str,), expects='"ledger" or "size-mtime"')
 GLOBS = Kind(metavar="GLOB", read=_glob, toml=(list,), expects='a list of patterns, as in ["*.tmp"]')
 
 
@@ -172,6 +173,7 @@ def variable_of(name: str) -> str:
 
 
 _AWS, _WHICH, _HOW, _SHOW = "Reaching S3", "Which objects", "How much at once", "Settings and output"
+_LOCAL = "What is there already"
 
 OPTIONS: tuple[Option, ...] = (
     _setting(
@@ -253,6 +255,36 @@ OPTIONS: tuple[Option, ...] = (
         group=_WHICH,
         help="say what would be done, and do nothing: the same as sealift plan",
         verbs=frozenset({"mirror"}),
+    ),
+    _setting(
+        "storage",
+        "check",
+        "check",
+        CHECK,
+        _LOCAL,
+        "how to tell whether a file is up to date: by the ledger and, of what that does not know, by size and time; or "
+        "by size and time alone",
+        default="ledger",
+        verbs=MIRRORING,
+    ),
+    _setting(
+        "storage",
+        "force",
+        "force",
+        FLAG,
+        _LOCAL,
+        "fetch everything, also what is up to date",
+        default="false",
+        verbs=MIRRORING,
+    ),
+    _setting(
+        "storage",
+        "state",
+        "state",
+        DIRECTORY,
+        _LOCAL,
+        "keep ledger and logs there, not in DEST/.sealift: one directory for each DEST",
+        verbs=MIRRORING,
     ),
     _setting("transfer", "concurrency", "concurrency", COUNT_OR_AUTO, _HOW, "GETs under way at once", default="auto"),
     _setting(

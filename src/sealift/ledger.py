@@ -1,0 +1,448 @@
+"""The ledger: what is known of each file that a mirror has put in place, or found there. An SQLite file.
+
+    DEST/.sealift/ledger.db    tables `file`, `seal` and `directory`; the view `files` shows all of it
+
+A record is a statement about a file: "the bytes at `path`, as long as its size and time are these, are that version of
+that object". It is written after the file has its name, so it never promises more than there is; a file without a
+record is none the worse, and is known again by its size and time. So the ledger may be lost at any time, and one that
+is damaged is set aside and begun anew.
+
+Paths are relative to the destination, which may be moved. Names and keys that are not UTF-8 are stored as BLOBs, and
+sort behind all others. Everything here blocks, and may be called from several threads at once. What is looked up
+does not wait for what is being written.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Self, TypeVar
+
+from sealift.errors import LocalStorageError
+from sealift.partial import translated
+
+LEDGER: Final = "ledger.db"
+
+_VERSION = 1
+_APPLICATION = 0x5EA1_1F70
+"""What SQLite's header says about whose file this is."""
+
+_PATIENCE = 10.0
+"""Seconds for which somebody else may keep the ledger locked: a person's own query."""
+
+_CHECKPOINT = 4000
+"""Pages of 4 KiB after which the write-ahead log goes into the file, which syncs twice: some 80,000 records."""
+
+_AT_ONCE = 200
+"""Records in one statement. A statement of many takes two thirds of what one a record does, and lets go of the
+interpreter's lock once."""
+
+LATEST: Final = 2**63 - 1
+"""The greatest number that SQLite takes, as a time in the year 2262: a later one is taken for this."""
+
+_ENDINGS = ("", "-wal", "-shm")
+_CORRUPT, _NOT_A_DATABASE, _FULL, _BUSY, _LOCKED = 11, 26, 13, 5, 6
+"""SQLite's own numbers."""
+
+_COLUMNS = "path, seal, key, size, etag, version, checksum, local_size, local_mtime_ns, adopted"
+_SCHEMA = """
+CREATE TABLE seal (
+    id INTEGER PRIMARY KEY, bucket TEXT NOT NULL, sse TEXT NOT NULL, kms_key_id TEXT NOT NULL,
+    UNIQUE (bucket, sse, kms_key_id));
+CREATE TABLE file (
+    path TEXT PRIMARY KEY, seal INTEGER NOT NULL, key TEXT NOT NULL, size INTEGER NOT NULL, etag TEXT NOT NULL,
+    version TEXT, checksum TEXT, local_size INTEGER NOT NULL, local_mtime_ns INTEGER NOT NULL,
+    adopted INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE directory (path TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE VIEW files AS
+    SELECT path, bucket, key, size, etag, version, checksum, sse, kms_key_id, local_size, local_mtime_ns, adopted
+    FROM file JOIN seal ON seal.id = file.seal;
+"""
+_STAMP = f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_VERSION};"
+
+T = TypeVar("T")
+
+
+class Seal(NamedTuple):
+    """Where an object is from and how it is encrypted there: the same for very many."""
+
+    bucket: str
+    sse: str = ""
+    """`aws:kms`, `aws:kms:dsse`, `AES256`; nothing where it is not known."""
+    kms_key_id: str = ""
+
+
+class Record(NamedTuple):
+    """What the ledger says of one file."""
+
+    path: str
+    """Below the destination, as it is on disk (surrogates for bytes that are not UTF-8)."""
+    seal: Seal
+    key: str
+    size: int
+    """The object's, in bytes."""
+    etag: str
+    version_id: str | None
+    checksum: str | None
+    """Algorithm and value of the file's bytes, as `sealift.checksum` writes them."""
+    local_size: int
+    mtime_ns: int
+    """The file's modification time when it was recorded."""
+    adopted: bool = False
+    """Sealift found it there and did not write it."""
+
+
+@dataclass(slots=True)
+class Changes:
+    """What is to be written at once: first the records, then the moves, then the rest."""
+
+    records: list[Record] = field(default_factory=list)
+    moves: list[tuple[str, str]] = field(default_factory=list)
+    """Files that have another path now."""
+    gone: list[str] = field(default_factory=list)
+    """Paths of which nothing is to be said any more, files' and directories'."""
+    directories: list[str] = field(default_factory=list)
+    """Directories that are Sealift's own making."""
+
+    def __len__(self) -> int:
+        return len(self.records) + len(self.moves) + len(self.gone) + len(self.directories)
+
+    def extend(self, later: Changes) -> None:
+        """Let other changes follow."""
+        self.records += later.records
+        self.moves += later.moves
+        self.gone += later.gone
+        self.directories += later.directories
+
+
+class _DamagedError(Exception):
+    """The file is no ledger, or not any more."""
+
+
+class Ledger:
+    """An open ledger; close it, or use `with`. A damaged one is set aside whenever that shows."""
+
+    def __init__(self, directory: Path, noted: Callable[[str], None]) -> None:
+        self._directory = directory
+        self._noted = noted
+        self._reading = threading.Lock()
+        self._writing = threading.Lock()
+        self._seals: dict[Seal, int] = {}
+        self._sealed: dict[int, Seal] = {}
+        self._reader: sqlite3.Connection | None = None
+        self._writer: sqlite3.Connection | None = None
+        self.empty = True
+        """Nothing is recorded from before this run."""
+
+    @classmethod
+    def open(cls, directory: Path, noted: Callable[[str], None]) -> Self:
+        """Open the ledger in `directory`, or begin one. `noted` hears of one that was damaged, and set aside.
+
+        Raises LocalStorageError, with code `LedgerTooNew` where a newer Sealift has written it.
+        """
+        ledger = cls(directory, noted)
+        try:
+            with _translating(directory):
+                try:
+                    ledger._connect()
+                except _DamagedError:
+                    ledger._set_aside()
+                    ledger._connect()
+        except BaseException:
+            ledger.close()
+            raise
+        return ledger
+
+    @classmethod
+    def open_to_read(cls, directory: Path, noted: Callable[[str], None]) -> Self | None:
+        """Open a ledger that is there already, and change nothing. None where there is none, or only a damaged one.
+
+        Raises LocalStorageError.
+        """
+        _refuse_links(directory)
+        if not (directory / LEDGER).exists():
+            return None
+        ledger = cls(directory, noted)
+        try:
+            with _translating(directory):
+                ledger._reader = ledger._connected_to_read()
+                ledger._learn(ledger._reader)
+        except _DamagedError:
+            ledger.close()
+            noted(f"{directory / LEDGER} is damaged: files are known by their size and time")
+            return None
+        except BaseException:
+            ledger.close()
+            raise
+        return ledger
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close it. What was written stays written."""
+        with self._writing, self._reading:
+            for connection in (self._reader, self._writer):
+                if connection is not None:
+                    with suppress(sqlite3.Error):
+                        connection.close()
+            self._reader = self._writer = None
+
+    # ── Looking up ──────────────────────────────────────────────────────────────────────────────────
+
+    def look_up(self, paths: Sequence[str]) -> dict[str, Record]:
+        """Return the records of those of these paths that have one. At most some hundred at once."""
+        return {record.path: record for record in self._read(_look_up(len(paths)), [_stored(path) for path in paths])}
+
+    def records(self, after: str = "", most: int = 1000) -> list[Record]:
+        """Return the next records behind the path `after`, in the ledger's order; none at the end."""
+        return self._read(_NEXT, (_stored(after), most))
+
+    def made(self, directories: Sequence[str]) -> set[str]:
+        """Return those of these directories that are Sealift's own making."""
+        with self._reading, _translating(self._directory):
+            execute = _opened(self._reader).execute
+            sql = "SELECT 1 FROM directory WHERE path = ?"
+            return {path for path in directories if execute(sql, (_stored(path),)).fetchone()}
+
+    # ── Writing ─────────────────────────────────────────────────────────────────────────────────────
+
+    def write(self, changes: Changes) -> None:
+        """Write changes, all of them or none. Raises LocalStorageError."""
+        with self._writing, _translating(self._directory):
+            try:
+                self._write(changes)
+            except _DamagedError:
+                with self._reading:
+                    self._set_aside()
+                    self._connect()
+                self._write(changes)
+
+    def _write(self, changes: Changes) -> None:
+        writer = _opened(self._writer)
+        with _finding_damage():
+            writer.execute("BEGIN IMMEDIATE")
+            try:
+                self._insert(writer, changes.records)
+                writer.executemany("UPDATE OR REPLACE file SET path = ?2 WHERE path = ?1", _all_stored(changes.moves))
+                gone = [(_stored(path),) for path in changes.gone]
+                writer.executemany("DELETE FROM file WHERE path = ?", gone)
+                writer.executemany("DELETE FROM directory WHERE path = ?", gone)
+                made = [(_stored(path),) for path in changes.directories]
+                writer.executemany("INSERT OR IGNORE INTO directory VALUES (?)", made)
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    writer.execute("ROLLBACK")
+                raise
+            writer.execute("COMMIT")
+
+    def _insert(self, writer: sqlite3.Connection, records: Sequence[Record]) -> None:
+        for start in range(0, len(records), _AT_ONCE):
+            values: list[object] = []
+            some = records[start : start + _AT_ONCE]
+            for record in some:
+                path, seal, key, *rest = record
+                values += (_stored(path), self._seals.get(seal) or self._learn_seal(writer, seal), _stored(key), *rest)
+            writer.execute(_insertion(len(some)), values)
+
+    def _learn_seal(self, writer: sqlite3.Connection, seal: Seal) -> int:
+        writer.execute("INSERT OR IGNORE INTO seal (bucket, sse, kms_key_id) VALUES (?, ?, ?)", seal)
+        (number,) = writer.execute(
+            "SELECT id FROM seal WHERE bucket = ? AND sse = ? AND kms_key_id = ?", seal
+        ).fetchone()
+        self._seals[seal], self._sealed[number] = number, seal
+        return int(number)
+
+    # ── Opening ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _connect(self) -> None:
+        """Open both connections, to a ledger that is made if need be."""
+        _refuse_links(self._directory)
+        path = self._directory / LEDGER
+        with _finding_damage():
+            writer = self._writer = _connection(str(path))
+            writer.execute("PRAGMA journal_mode = WAL")
+            # The log is synced when it goes into the file. A power loss may so cost the last records, and no others.
+            writer.execute("PRAGMA synchronous = NORMAL")
+            writer.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT}")
+            writer.execute("BEGIN IMMEDIATE")
+            tables = writer.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            writer.execute("COMMIT")
+            if not tables:
+                writer.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} {_STAMP} COMMIT")
+            reader = self._reader = _connection(str(path))
+        self._learn(reader)
+
+    def _connected_to_read(self) -> sqlite3.Connection:
+        uri = (self._directory / LEDGER).absolute().as_uri()
+        # Where nobody has it open, nothing is made beside it, which may be on a read-only file system.
+        mode = "mode=ro" if (self._directory / f"{LEDGER}-wal").exists() else "immutable=1"
+        with _finding_damage():
+            return _connection(f"{uri}?{mode}", uri=True)
+
+    def _learn(self, connection: sqlite3.Connection) -> None:
+        """Check that it is a ledger of this version, and read its seals."""
+        with _finding_damage():
+            application = connection.execute("PRAGMA application_id").fetchone()[0]
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if application != _APPLICATION:
+                raise _DamagedError
+            if version > _VERSION:
+                raise LocalStorageError(
+                    f"{self._directory / LEDGER} was written by a newer Sealift (its version is {version}, this one "
+                    f"knows {_VERSION}): update Sealift, or run with --check size-mtime, which needs no ledger",
+                    code="LedgerTooNew",
+                )
+            try:
+                connection.execute(f"SELECT {_COLUMNS} FROM file WHERE path = ''").fetchone()  # noqa: S608
+                rows = connection.execute("SELECT id, bucket, sse, kms_key_id FROM seal").fetchall()
+                self.empty = connection.execute("SELECT 1 FROM file LIMIT 1").fetchone() is None
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_ERROR:  # no such table, no such column
+                    raise _DamagedError from error
+                raise
+        self._sealed = {number: Seal(*rest) for number, *rest in rows}
+        self._seals = {seal: number for number, seal in self._sealed.items()}
+
+    def _set_aside(self) -> None:
+        """Give a damaged ledger another name, which nothing reads: the next one begins from nothing."""
+        for connection in (self._reader, self._writer):
+            if connection is not None:
+                with suppress(sqlite3.Error):
+                    connection.close()
+        self._reader = self._writer = None
+        number = 1
+        while (self._directory / f"{LEDGER}.damaged-{number}").exists():
+            number += 1
+        aside = f"{LEDGER}.damaged-{number}"
+        for ending in _ENDINGS:
+            with suppress(FileNotFoundError):
+                (self._directory / f"{LEDGER}{ending}").replace(self._directory / f"{aside}{ending}")
+        self.empty = True
+        self._noted(
+            f"{self._directory / LEDGER} was damaged: it is called {aside} now, and a new one is begun. Files that are "
+            "in place are known by their size and time"
+        )
+
+    def _read(self, sql: str, values: Sequence[object]) -> list[Record]:
+        """Return the records that a query finds; none where it turns out that the ledger is damaged."""
+        with self._reading, _translating(self._directory):
+            try:
+                with _finding_damage():
+                    return list(map(self._record, _opened(self._reader).execute(sql, values)))
+            except _DamagedError:
+                pass
+        if self._writer is not None:
+            self._begin_anew()
+        return []
+
+    def _begin_anew(self) -> None:
+        with self._writing, self._reading, _translating(self._directory):
+            self._set_aside()
+            self._connect()
+
+    def _record(self, row: tuple[Any, ...]) -> Record:
+        path, seal, key, *rest, adopted = row
+        return Record._make([_text(path), self._sealed[seal], _text(key), *rest, adopted == 1])
+
+
+def _connection(database: str, *, uri: bool = False) -> sqlite3.Connection:
+    return sqlite3.connect(database, timeout=_PATIENCE, isolation_level=None, check_same_thread=False, uri=uri)
+
+
+def _opened(connection: sqlite3.Connection | None) -> sqlite3.Connection:
+    if connection is None:
+        msg = "the ledger is closed, or open to be read only"
+        raise ValueError(msg)
+    return connection
+
+
+_NEXT = f"SELECT {_COLUMNS} FROM file WHERE path > ? ORDER BY path LIMIT ?"  # noqa: S608 (nobody's input)
+
+
+@lru_cache
+def _look_up(count: int) -> str:
+    return f"SELECT {_COLUMNS} FROM file WHERE path IN ({', '.join('?' * count)})"  # noqa: S608 (nobody's input)
+
+
+@lru_cache
+def _insertion(count: int) -> str:
+    row = f"({', '.join('?' * (_COLUMNS.count(',') + 1))})"
+    return f"INSERT OR REPLACE INTO file ({_COLUMNS}) VALUES {', '.join([row] * count)}"  # noqa: S608 (nobody's input)
+
+
+def _stored(text: str) -> str | bytes:
+    """Return a name or key as SQLite can take it."""
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogateescape")
+    return text
+
+
+def _text(stored: object) -> str:
+    return stored.decode("utf-8", "surrogateescape") if isinstance(stored, bytes) else str(stored)
+
+
+def _all_stored(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str | bytes, str | bytes]]:
+    return ((_stored(one), _stored(other)) for one, other in pairs)
+
+
+def _refuse_links(directory: Path) -> None:
+    """SQLite follows symbolic links: none may lead out of the directory. Raises LocalStorageError."""
+    for ending in _ENDINGS:
+        path = directory / f"{LEDGER}{ending}"
+        try:
+            mode = path.lstat().st_mode
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise translated(error, str(path)) from error
+        if not stat.S_ISREG(mode):
+            raise LocalStorageError(f"{path} is not a regular file; move it away", code="NotWritable")
+
+
+@contextmanager
+def _finding_damage() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in {_CORRUPT, _NOT_A_DATABASE}:
+            raise _DamagedError from error
+        raise
+
+
+@contextmanager
+def _translating(directory: Path) -> Iterator[None]:
+    """Let what SQLite says become an error of ours."""
+    path = directory / LEDGER
+    try:
+        yield
+    except OSError as error:
+        raise translated(error, str(path)) from error
+    except sqlite3.Error as error:
+        number = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if number == _FULL:
+            raise LocalStorageError(
+                f"no space left on the disk of {path}; free some and run again", code="DiskFull"
+            ) from error
+        if number in {_BUSY, _LOCKED}:
+            raise LocalStorageError(
+                f"{path} is locked by somebody else; end what has it open and run again", code="LedgerBusy"
+            ) from error
+        raise LocalStorageError(
+            f"{path} cannot be used ({error}); look at it and its directory, or move it away and run again: files "
+            "are then known by their size and time",
+            code="LedgerUnusable",
+        ) from error

@@ -1,0 +1,266 @@
+"""Runs that follow each other: only what has changed is fetched, whoever put there what is there."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+import sealift
+from sealift import LocalStorageError
+from sealift.config import Check, StorageSettings
+from sealift.ledger import LEDGER, Ledger
+from tests.support.faultserver import FaultServer, FaultServerThread
+from tests.support.running import Watcher, settings_for, tree
+from tests.test_mirroring import fill
+
+pytestmark = pytest.mark.anyio
+
+BODIES = {"a.csv": b"a", "d/b.csv": b"bb", "d/e/c.csv": b"ccc", "empty/": b"", "x//y": b"odd"}
+FILES = {"a.csv": b"a", "d/b.csv": b"bb", "d/e/c.csv": b"ccc", "empty/": b"", "x/%empty/y": b"odd"}
+
+
+@pytest.fixture
+async def server():
+    async with FaultServer() as server:
+        fill(server, BODIES)
+        yield server
+
+
+async def mirror(server, dest, *sources, observer=None, **storage):
+    settings = settings_for(server, storage=StorageSettings(**storage))
+    return await sealift.mirror(sources or ["s3://bucket"], dest, settings, observer=observer)
+
+
+def recorded(directory):
+    """What the ledger says, by path."""
+    with Ledger.open_to_read(directory, pytest.fail) as ledger:
+        return {record.path: record for record in ledger.records()}
+
+
+def stamp(path, modified):
+    os.utime(path, ns=(modified, modified))
+
+
+def modified_ns(stored):
+    return int(stored.last_modified.timestamp()) * 10**9
+
+
+async def test_every_file_is_recorded_and_the_next_run_asks_for_none(server, tmp_path):
+    first = await mirror(server, tmp_path)
+    rows = recorded(tmp_path / ".sealift")
+    again = await mirror(server, tmp_path)
+
+    assert (first.downloaded, again.up_to_date, again.get_requests) == (5, 5, 0)
+    assert set(rows) == {"a.csv", "d/b.csv", "d/e/c.csv", "empty/", "x/%empty/y"}
+    row, stored = rows["x/%empty/y"], server.find("bucket", "x//y")
+    assert (row.key, row.size, row.etag, row.seal.bucket, row.adopted) == ("x//y", 3, stored.etag, "bucket", False)
+    assert (row.local_size, row.mtime_ns) == (3, (tmp_path / "x/%empty/y").stat().st_mtime_ns)
+    assert recorded(tmp_path / ".sealift") == rows
+
+
+async def test_an_overwrite_within_the_same_second_and_of_the_same_size_is_fetched(server, tmp_path):
+    await mirror(server, tmp_path)
+    old = server.find("bucket", "a.csv")
+    server.put("bucket", "a.csv", b"A", last_modified=old.last_modified)
+
+    again = await mirror(server, tmp_path)
+
+    assert (again.downloaded, tree(tmp_path)["a.csv"]) == (1, b"A")
+    assert recorded(tmp_path / ".sealift")["a.csv"].etag == server.find("bucket", "a.csv").etag
+
+
+async def test_by_size_and_time_alone_it_is_not_seen_and_what_the_ledger_knows_stays(server, tmp_path):
+    await mirror(server, tmp_path)
+    rows = recorded(tmp_path / ".sealift")
+    server.put("bucket", "a.csv", b"A", last_modified=server.find("bucket", "a.csv").last_modified)
+
+    again = await mirror(server, tmp_path, check=Check.SIZE_MTIME)
+
+    assert again.up_to_date == 5
+    assert recorded(tmp_path / ".sealift") == rows
+
+
+async def test_a_file_that_somebody_has_changed_is_fetched_again(server, tmp_path):
+    await mirror(server, tmp_path)
+    (tmp_path / "d/b.csv").write_bytes(b"xx")
+
+    again = await mirror(server, tmp_path)
+
+    assert (again.downloaded, tree(tmp_path)) == (1, FILES)
+
+
+async def test_with_force_everything_is_fetched(server, tmp_path):
+    await mirror(server, tmp_path)
+
+    again = await mirror(server, tmp_path, force=True)
+
+    assert (again.downloaded, again.up_to_date, again.get_requests) == (4, 1, 4)  # a directory is there or not
+    assert tree(tmp_path) == FILES
+
+
+async def test_what_another_tool_has_fetched_is_adopted_by_size_and_time(server, tmp_path):
+    for key, body in [("a.csv", b"a"), ("d/b.csv", b"bb"), ("d/e/c.csv", b"other")]:
+        path = tmp_path / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(body)
+        stamp(path, modified_ns(server.find("bucket", key)))
+
+    first = await mirror(server, tmp_path)
+    rows = recorded(tmp_path / ".sealift")
+    stamp(tmp_path / "a.csv", 10**18)
+    again = await mirror(server, tmp_path)
+
+    assert (first.up_to_date, first.downloaded) == (2, 3)
+    assert {path for path, row in rows.items() if row.adopted} == {"a.csv", "d/b.csv"}
+    assert (again.up_to_date, again.downloaded) == (4, 1)
+    assert not recorded(tmp_path / ".sealift")["a.csv"].adopted
+
+
+async def test_a_file_that_gives_way_to_a_directory_keeps_its_record(server, tmp_path):
+    fill(server, {"k": b"file"})
+    await mirror(server, tmp_path)
+    before = recorded(tmp_path / ".sealift")["k"]
+    fill(server, {"k/below": b"x"})
+    await mirror(server, tmp_path)
+    rows = recorded(tmp_path / ".sealift")
+
+    assert "k" not in rows
+    assert rows["k%file"] == before._replace(path="k%file")
+    del server.objects["bucket", "k/below"]
+    (tmp_path / "k" / "below").unlink()
+    (tmp_path / "k").rmdir()
+    again = await mirror(server, tmp_path)
+    assert again.get_requests == 0
+    assert recorded(tmp_path / ".sealift")["k"] == before
+
+
+async def test_a_bucket_can_be_mirrored_from_its_copy_and_is_known_by_the_new_name(server, tmp_path):
+    await mirror(server, tmp_path)
+    for key in BODIES:
+        old = server.find("bucket", key)
+        later = old.last_modified + timedelta(days=1)
+        server.put("copy", key, old.body, etag=old.etag, last_modified=later)
+
+    again = await mirror(server, tmp_path, "s3://copy")
+
+    assert again.get_requests == 0
+    assert {row.seal.bucket for path, row in recorded(tmp_path / ".sealift").items() if path != "empty/"} == {"copy"}
+
+
+@pytest.mark.parametrize("order", ["key", "shuffled"])
+async def test_listings_in_any_order_and_by_several_listers_find_every_record(server, tmp_path, order):
+    server.listing_order, server.page_size = order, 7
+    fill(server, {f"many/{n % 7}/{n}{' x' if n % 3 else ''}": b"x" for n in range(100)})
+    await mirror(server, tmp_path)
+
+    again = await mirror(server, tmp_path)
+
+    assert (again.up_to_date, again.get_requests) == (105, 0)
+    assert len(recorded(tmp_path / ".sealift")) == 105
+
+
+async def test_a_lost_or_damaged_ledger_costs_nothing_but_what_it_knew(server, tmp_path):
+    await mirror(server, tmp_path)
+    ledger = tmp_path / ".sealift" / LEDGER
+    ledger.write_bytes(b"\xff" * 5000)
+    watcher = Watcher()
+    second = await mirror(server, tmp_path, observer=watcher)
+    for path in (tmp_path / ".sealift").glob("ledger.db*"):
+        path.unlink()
+    third = await mirror(server, tmp_path)
+
+    assert second.get_requests == third.get_requests == 0
+    assert any("was damaged" in note for note in watcher.notes)
+    assert {path: row.etag for path, row in recorded(tmp_path / ".sealift").items() if path != "empty/"} == {
+        path: server.find("bucket", key).etag for key, path in zip(BODIES, FILES, strict=True) if path != "empty/"
+    }
+
+
+async def test_a_newer_ledger_ends_the_run_unless_none_is_needed(server, tmp_path):
+    await mirror(server, tmp_path)
+    newer = sqlite3.connect(tmp_path / ".sealift" / LEDGER)
+    newer.executescript("PRAGMA user_version = 99")
+    newer.close()
+    watcher = Watcher()
+
+    with pytest.raises(LocalStorageError) as raised:
+        await mirror(server, tmp_path)
+    without = await mirror(server, tmp_path, check=Check.SIZE_MTIME, observer=watcher)
+
+    assert raised.value.code == "LedgerTooNew"
+    assert without.up_to_date == 5
+    assert any("goes on without" in note for note in watcher.notes)
+
+
+async def test_ledger_and_logs_can_be_kept_elsewhere(server, tmp_path):
+    dest, state = tmp_path / "dest", tmp_path / "state" / "bucket"
+    await mirror(server, dest, state=state)
+    again = await mirror(server, dest, state=state)
+
+    assert again.get_requests == 0
+    assert len(recorded(state)) == 5
+    assert len(list((state / "runs").iterdir())) == 2
+    assert sorted(path.name for path in (dest / ".sealift").iterdir()) == ["lock", "partial"]
+
+
+async def test_the_destination_can_be_moved(server, tmp_path):
+    await mirror(server, tmp_path / "here")
+    (tmp_path / "here").rename(tmp_path / "there")
+    server.put("bucket", "a.csv", b"A", last_modified=server.find("bucket", "a.csv").last_modified)
+
+    again = await mirror(server, tmp_path / "there")
+
+    assert (again.downloaded, again.up_to_date) == (1, 4)
+
+
+async def test_a_plan_reads_the_ledger_and_leaves_everything_as_it_is(server, tmp_path):
+    await mirror(server, tmp_path)
+    server.put("bucket", "a.csv", b"A", last_modified=server.find("bucket", "a.csv").last_modified)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+
+    forecast = await sealift.plan(["s3://bucket"], tmp_path, settings_for(server))
+
+    assert (forecast.to_download, forecast.up_to_date) == (1, 4)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+async def test_clocks_that_are_wrong_change_nothing(server, tmp_path):
+    server.put("bucket", "later", b"x", last_modified=datetime(2199, 1, 1, tzinfo=UTC))
+    server.put("bucket", "earlier", b"x", last_modified=datetime(1970, 1, 1, tzinfo=UTC))
+    await mirror(server, tmp_path)
+
+    again = await mirror(server, tmp_path)
+
+    assert again.get_requests == 0
+
+
+async def test_a_time_that_neither_ledger_nor_file_system_can_hold_ends_no_run(server, tmp_path):
+    server.put("bucket", "later", b"x", last_modified=datetime(2999, 1, 1, tzinfo=UTC))
+
+    summary = await mirror(server, tmp_path)
+
+    assert summary.failed == 0
+    assert recorded(tmp_path / ".sealift")["later"].mtime_ns == 2**63 - 1
+
+
+def test_the_command_lines_options_do_what_they_say(tmp_path):
+    with FaultServerThread() as server:
+        fill(server, BODIES)
+
+        def run(*options):
+            command = [sys.executable, "-m", "sealift", "mirror", "s3://bucket", str(tmp_path / "dest"), "--json"]
+            environment = os.environ | {"AWS_ENDPOINT_URL": server.url}
+            done = subprocess.run([*command, *options], env=environment, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+            return json.loads(done.stdout)
+
+        state = ["--state", str(tmp_path / "state")]
+        assert run(*state)["downloaded"] == 5
+        assert run(*state)["get_requests"] == 0
+        assert run(*state, "--check", "size-mtime")["get_requests"] == 0
+        assert run(*state, "--force")["get_requests"] == 4
+        assert (tmp_path / "state" / LEDGER).exists()
