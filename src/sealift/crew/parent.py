@@ -21,9 +21,9 @@ from sealift.errors import LocalStorageError, SealiftError, Transient
 from sealift.planning import MIB
 from sealift.s3.route import Access, OffTheWireError
 
-AHEAD = 128
-"""Attempts that a worker has beyond its lanes: a hundredth of a second's small objects, so that it never waits for a
-message to go to and fro."""
+AHEAD = 512
+"""Attempts that a worker has beyond its lanes: 0.1 s of small objects, as a parent that fetches as well may take some
+time to hand out more. Of two cores 14 % were idle with 128 of them, 10 % with 256, 8 % with 512."""
 
 BYTES_AHEAD = 32 * MIB
 """… and bytes of them: some 30 ms at 1 GB/s, for which a parent that writes large bodies does not get round to handing
