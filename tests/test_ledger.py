@@ -54,6 +54,20 @@ def test_what_was_written_is_found_again_also_by_the_next_run(tmp_path, ledger, 
     assert notes == []
 
 
+def test_landmarks_are_kept_for_each_prefix_until_others_take_their_place(tmp_path, ledger, notes):
+    odd = os.fsdecode(b"z\xff")
+    ledger.keep_landmarks("bucket", "p/", ["p/a", "p/m"])
+    ledger.keep_landmarks("bucket", "q/", ["q/a", odd])
+    ledger.keep_landmarks("other", "p/", ["p/z"])
+    ledger.keep_landmarks("bucket", "p/", ["p/b"])
+    ledger.close()
+    with Ledger.open_to_read(tmp_path, notes.append) as again:
+        assert again.landmarks("bucket", "p/") == ["p/b"]
+        assert set(again.landmarks("bucket", "q/")) == {"q/a", odd}
+        assert again.landmarks("other", "p/") == ["p/z"]
+        assert again.landmarks("other", "q/") == []
+
+
 @given(st.lists(st.binary(min_size=1, max_size=4).filter(lambda name: b"\0" not in name), unique=True, max_size=12))
 def test_names_that_are_not_utf_8_are_found_and_none_is_left_out_of_the_pages(tmp_path_factory, names):
     rows = [record(os.fsdecode(name)) for name in names]

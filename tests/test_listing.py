@@ -20,14 +20,14 @@ from tests.support.sequence import Sequence, as_tree, utf8
 pytestmark = pytest.mark.anyio
 
 
-async def listed(store, *, listers=8, prefix="", found=None):
+async def listed(store, *, listers=8, prefix="", found=None, hints=()):
     keys: list[str] = []
 
     async def take(stretch, objects):
         keys.extend(remote.key for remote in objects)
         await anyio.lowlevel.checkpoint()
 
-    await list_prefix(store, "bucket", prefix, found or take, listers=listers)
+    await list_prefix(store, "bucket", prefix, found or take, listers=listers, hints=hints)
     return keys
 
 
@@ -70,10 +70,11 @@ def late_disorder(key):
     page_size=st.integers(1, 20),
     listers=st.integers(1, 12),
     pace=st.randoms(use_true_random=False),
+    hints=st.lists(NAMES, max_size=8),
 )
-def test_every_key_is_listed_once(order, keys, page_size, listers, pace):
+def test_every_key_is_listed_once(order, keys, page_size, listers, pace, hints):
     store = Sequence(keys, order=order, page_size=page_size, pace=pace)
-    assert Counter(anyio.run(partial(listed, store, listers=listers))) == Counter(keys)
+    assert Counter(anyio.run(partial(listed, store, listers=listers, hints=hints))) == Counter(keys)
     assert store.most_at_once <= listers + 1
 
 
@@ -94,6 +95,17 @@ async def test_a_prefix_is_split_whether_flat_or_deep(keys):
     assert store.pages < 3 * len(keys) / 10, (
         "at most about half of the requests find nothing, and a few are partly in vain"
     )
+
+
+@pytest.mark.parametrize("keys", [FLAT, DEEP])
+async def test_what_the_last_listing_left_is_where_this_one_is_split(keys):
+    keys, passed = sorted(keys, key=utf8), splitting.Landmarks()
+    for start in range(0, len(keys), 10):
+        passed.pass_by(keys[start])
+    store = Sequence(keys, page_size=10)
+    assert Counter(await listed(store, listers=8, hints=passed.chosen())) == Counter(keys)
+    assert store.most_at_once == 8, "nobody looks around"
+    assert store.pages < 1.3 * len(keys) / 10, "no request finds nothing, and some are partly in vain"
 
 
 async def test_one_lister_goes_through_it_page_by_page():

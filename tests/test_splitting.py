@@ -3,7 +3,7 @@
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sealift.splitting import KeySpace, middle
+from sealift.splitting import LANDMARKS, WORTH_REMEMBERING, KeySpace, Landmarks, middle
 
 KEYS = [f"k{number:04d}" for number in range(5000)]
 
@@ -99,3 +99,31 @@ def test_the_middle_is_about_half_way():
     assert middle("part-0000", "part-9999", "-0123456789prt") == "part-4"
     assert middle("a", None, "abcdefghijklmnopqrstuvwxyz") == "m"
     assert middle("a", "a\0", "abc") is None
+
+
+@given(pages=st.integers(WORTH_REMEMBERING, 20 * LANDMARKS), chance=st.randoms(use_true_random=False))
+def test_landmarks_are_spread_evenly_whatever_order_the_pages_come_in(pages, chance):
+    numbers = list(range(pages))
+    chance.shuffle(numbers)
+    passed = Landmarks()
+    for number in numbers:
+        passed.pass_by(f"{number:06d}")
+    found = [int(key) for key in passed.chosen()]
+    assert found == sorted(set(found))
+    assert min(pages, LANDMARKS) / 4 <= len(found) <= LANDMARKS
+    half = sum(number < pages / 2 for number in found)
+    assert pages < 64 or 0.25 <= half / len(found) <= 0.75
+
+
+def test_a_short_listing_has_no_landmarks():
+    passed = Landmarks()
+    for number in range(WORTH_REMEMBERING - 1):
+        passed.pass_by(f"{number}")
+    assert passed.chosen() == []
+
+
+def test_a_key_that_no_request_can_spell_is_no_landmark():
+    passed = Landmarks()
+    for key in ("a", "\udcff", "b", "c"):
+        passed.pass_by(key)
+    assert passed.chosen() == ["a", "b", "c"]

@@ -1,6 +1,6 @@
 """The ledger: what is known of each file that a mirror has put in place, or found there. An SQLite file.
 
-    DEST/.sealift/ledger.db    tables `file`, `seal` and `directory`; the view `files` shows all of it
+    DEST/.sealift/ledger.db    tables `file`, `seal`, `directory`, shown by the view `files`, and `landmark`
 
 A record is a statement about a file: "the bytes at `path`, as long as its size and time are these, are that version of
 that object". It is written after the file has its name, so it never promises more than there is; a file without a
@@ -60,6 +60,8 @@ CREATE TABLE file (
     version TEXT, checksum TEXT, local_size INTEGER NOT NULL, local_mtime_ns INTEGER NOT NULL,
     adopted INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE directory (path TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE landmark (
+    bucket TEXT NOT NULL, prefix TEXT NOT NULL, key TEXT NOT NULL, PRIMARY KEY (bucket, prefix, key)) WITHOUT ROWID;
 CREATE VIEW files AS
     SELECT path, bucket, key, size, etag, version, checksum, sse, kms_key_id, local_size, local_mtime_ns, adopted
     FROM file JOIN seal ON seal.id = file.seal;
@@ -214,31 +216,56 @@ class Ledger:
             sql = "SELECT 1 FROM directory WHERE path = ?"
             return {path for path in directories if execute(sql, (_stored(path),)).fetchone()}
 
+    def landmarks(self, bucket: str, prefix: str) -> list[str]:
+        """Return keys that were spread evenly under a prefix when it was last listed to its end; none if unknown."""
+        with self._reading, _translating(self._directory), suppress(_DamagedError), _finding_damage():
+            sql = "SELECT key FROM landmark WHERE bucket = ? AND prefix = ?"
+            return [_text(key) for (key,) in _opened(self._reader).execute(sql, (_stored(bucket), _stored(prefix)))]
+        return []
+
     # ── Writing ─────────────────────────────────────────────────────────────────────────────────────
+
+    def keep_landmarks(self, bucket: str, prefix: str, keys: Sequence[str]) -> None:
+        """Let these be the landmarks under a prefix. Raises LocalStorageError."""
+        where = (_stored(bucket), _stored(prefix))
+
+        def change(writer: sqlite3.Connection) -> None:
+            writer.execute("DELETE FROM landmark WHERE bucket = ? AND prefix = ?", where)
+            writer.executemany("INSERT INTO landmark VALUES (?, ?, ?)", [(*where, _stored(key)) for key in keys])
+
+        self._change(change)
 
     def write(self, changes: Changes) -> None:
         """Write changes, all of them or none. Raises LocalStorageError."""
+
+        def change(writer: sqlite3.Connection) -> None:
+            self._insert(writer, changes.records)
+            writer.executemany("UPDATE OR REPLACE file SET path = ?2 WHERE path = ?1", _all_stored(changes.moves))
+            gone = [(_stored(path),) for path in changes.gone]
+            writer.executemany("DELETE FROM file WHERE path = ?", gone)
+            writer.executemany("DELETE FROM directory WHERE path = ?", gone)
+            made = [(_stored(path),) for path in changes.directories]
+            writer.executemany("INSERT OR IGNORE INTO directory VALUES (?)", made)
+
+        self._change(change)
+
+    def _change(self, change: Callable[[sqlite3.Connection], None]) -> None:
+        """Carry out a change, all of it or nothing; in a new ledger where this one turns out to be damaged."""
         with self._writing, _translating(self._directory):
             try:
-                self._write(changes)
+                self._transact(change)
             except _DamagedError:
                 with self._reading:
                     self._set_aside()
                     self._connect()
-                self._write(changes)
+                self._transact(change)
 
-    def _write(self, changes: Changes) -> None:
+    def _transact(self, change: Callable[[sqlite3.Connection], None]) -> None:
         writer = _opened(self._writer)
         with _finding_damage():
             writer.execute("BEGIN IMMEDIATE")
             try:
-                self._insert(writer, changes.records)
-                writer.executemany("UPDATE OR REPLACE file SET path = ?2 WHERE path = ?1", _all_stored(changes.moves))
-                gone = [(_stored(path),) for path in changes.gone]
-                writer.executemany("DELETE FROM file WHERE path = ?", gone)
-                writer.executemany("DELETE FROM directory WHERE path = ?", gone)
-                made = [(_stored(path),) for path in changes.directories]
-                writer.executemany("INSERT OR IGNORE INTO directory VALUES (?)", made)
+                change(writer)
             except BaseException:
                 with suppress(sqlite3.Error):
                     writer.execute("ROLLBACK")

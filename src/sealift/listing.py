@@ -3,7 +3,8 @@
 1. The first lister begins where the listing does, and what it finds goes downstream at once.
 2. Each page that came lets one more lister begin, up to the limit: a small prefix is listed by few requests, and a
    large one has all its listers after a few round trips. One that has come to its end makes room for another.
-3. Meanwhile one look at the tree finds common prefixes, at which a deep one is best split.
+3. Meanwhile one look at the tree finds common prefixes, at which a deep one is best split: unless the last listing
+   left hints.
 
 Memory is a page a lister, and a thousand keys for each stretch whose beginning nobody has met. All listers wait when
 nobody takes what they find. A lister that fails ends the listing.
@@ -33,12 +34,16 @@ Found = Callable[[int, Sequence[RemoteObject]], Awaitable[None]]
 """Takes the number of a stretch and a page of it. The pages of one stretch come in their order, one after the other."""
 
 
-async def list_prefix(store: ObjectStore, bucket: str, prefix: str, found: Found, *, listers: int) -> None:
+async def list_prefix(
+    store: ObjectStore, bucket: str, prefix: str, found: Found, *, listers: int, hints: Sequence[str] = ()
+) -> None:
     """List what lies under `prefix`, each key once, by at most so many requests at once, and one that looks around.
 
-    `found` is called with each page, for several stretches at a time. Raises what `ObjectStore.list_page` does.
+    `found` is called with each page, for several stretches at a time. `hints` are keys at which it makes sense to
+    split, whether they exist or not. Raises what `ObjectStore.list_page` does.
     """
     listing = _Listing(store, bucket, prefix, found, listers)
+    listing.hint(hints)
     with ungrouped():
         async with anyio.create_task_group() as group:
             listing.begin(group)
@@ -55,6 +60,12 @@ class _Listing:
         self._looks = 0
         self._looking = anyio.CancelScope()
         self._space = KeySpace()
+
+    def hint(self, keys: Sequence[str]) -> None:
+        """Note keys at which to split, so that nobody needs to look around."""
+        if keys:
+            self._space.hint(keys)
+            self._looks = LOOKS
 
     def begin(self, group: TaskGroup) -> None:
         """Let the first lister begin, and others as they make sense."""

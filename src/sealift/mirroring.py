@@ -59,6 +59,7 @@ from sealift.s3.persistent import PersistentStore
 from sealift.s3.route import Access
 from sealift.s3.store import ObjectStore
 from sealift.selection import Ownership, Selection, Source, parse_sources
+from sealift.splitting import Landmarks
 from sealift.tally import Observer, Observers, Tally, forecast
 from sealift.taskgroups import insulated, ungrouped
 from sealift.writing import Writer
@@ -200,6 +201,25 @@ def _crew(
     return Crew(decider=fetcher, access=access, orders=orders, processes=rule.workers, make_room=make_room)
 
 
+class _Landmarks:
+    """Where the listing of a source can be split, as the ledger remembers it from the last run."""
+
+    def __init__(self, ledger: Ledger | None, *, dry: bool) -> None:
+        self._ledger = ledger
+        self._dry = dry
+
+    async def recall(self, source: Source) -> list[str]:
+        """Return what was remembered of a source."""
+        if self._ledger is None:
+            return []
+        return await run_sync(self._ledger.landmarks, source.bucket, source.prefix)
+
+    async def remember(self, source: Source, keys: list[str]) -> None:
+        """Remember what a listing that came to its end has shown. Raises LocalStorageError."""
+        if self._ledger is not None and not self._dry:
+            await run_sync(self._ledger.keep_landmarks, source.bucket, source.prefix, keys)
+
+
 class Run:
     """One run: what its stages share. `mirror` or `forecast` it; then `judge` it."""
 
@@ -264,7 +284,7 @@ class Run:
                 await line.add(job)
 
         async def feed() -> None:
-            await self._list_and_compare(store, compare)
+            await self._list_and_compare(store, compare, _Landmarks(ledger, dry=False))
             line.close()
 
         access = await store.access_for({source.bucket for _, source in self._ownership.sources})
@@ -300,7 +320,7 @@ class Run:
 
         self._foresees = True
         with ungrouped():
-            await self._list_and_compare(store, compare)
+            await self._list_and_compare(store, compare, _Landmarks(ledger, dry=True))
         for error in self._listing_errors:
             raise error
         return forecast(self.summary(), objects=objects, size=size, gets=gets, escaped=self._escaped)
@@ -346,23 +366,30 @@ class Run:
             recorder=recorder,
         )
 
-    async def _list_and_compare(self, store: ObjectStore, compare: _Compare) -> None:
+    async def _list_and_compare(self, store: ObjectStore, compare: _Compare, landmarks: _Landmarks) -> None:
         """List all sources at once, and compare their pages as they come."""
         send, receive = anyio.create_memory_object_stream[_Found](PAGES_AHEAD)
         async with receive, anyio.create_task_group() as listing:  # held open here: see docs/design.md, "Streams"
             async with send:
                 for index, source in self._ownership.sources:
-                    listing.start_soon(self._list, store, index, source, send.clone())
+                    listing.start_soon(self._list, store, index, source, send.clone(), landmarks)
             async for source, remotes in receive:
                 await compare(source, remotes)
 
     async def _list(
-        self, store: ObjectStore, index: int, source: Source, found: MemoryObjectSendStream[_Found]
+        self,
+        store: ObjectStore,
+        index: int,
+        source: Source,
+        found: MemoryObjectSendStream[_Found],
+        landmarks: _Landmarks,
     ) -> None:
         """List one source. Its failure is kept for the end: what was listed is worth fetching."""
         async with found:
             try:
-                await self._pages(store, index, source, found)
+                hints, passed = await landmarks.recall(source), Landmarks()
+                await self._pages(store, index, source, found, hints, passed)
+                await landmarks.remember(source, passed.chosen())
             except (ObjectError, SourceError, AccessError, ConfigError) as error:
                 if isinstance(error, ObjectError):
                     failure: SealiftError = SourceError(
@@ -378,7 +405,13 @@ class Run:
                 self._to_list -= 1
 
     async def _pages(
-        self, store: ObjectStore, index: int, source: Source, found: MemoryObjectSendStream[_Found]
+        self,
+        store: ObjectStore,
+        index: int,
+        source: Source,
+        found: MemoryObjectSendStream[_Found],
+        hints: Sequence[str],
+        passed: Landmarks,
     ) -> None:
         anything = False
         clashes = _Foreseen()
@@ -386,6 +419,7 @@ class Run:
         async def take(stretch: int, objects: Sequence[RemoteObject]) -> None:
             nonlocal anything
             anything = True
+            passed.pass_by(objects[0].key)
             for remote in objects:
                 if not remote.key.startswith(source.prefix):
                     raise SourceError(
@@ -399,7 +433,7 @@ class Run:
                 await found.send((source, mine))
 
         listers = max(1, LISTINGS // len(self._ownership.sources))
-        await list_prefix(store, source.bucket, source.prefix, take, listers=listers)
+        await list_prefix(store, source.bucket, source.prefix, take, listers=listers, hints=hints)
         if not anything:
             await self._nothing_under(store, source)
         for key in clashes.between():

@@ -13,8 +13,9 @@ of the keys. Only rule 2 does: guesses make sense in UTF-8 byte order, which S3 
 order, or a stretch gets past the beginning of the next without meeting it (`doubt`), nothing is split any more, guesses
 under way are not accepted, and what was accepted goes on to its end: nothing is lost or doubled, it only gets slower.
 
-Guesses come from common prefixes that somebody looked up (`hint`), else from the middle between two keys, both taken as
-numbers whose digits are the characters that the keys were seen to have.
+Guesses come from what somebody knows of the keys (`hint`: the last listing's `Landmarks`, or common prefixes that were
+looked up), else from the middle between two keys, both taken as numbers whose digits are the characters that the keys
+were seen to have.
 """
 
 from __future__ import annotations
@@ -30,6 +31,13 @@ WORTH_SPLITTING = 2000
 SPARE_GUESSES = 16
 """Guesses behind which there may be nothing, beyond one for each page that had something: at most about half of all
 requests find nothing, and at the beginning, where the keys' end is unknown, a row of them can."""
+
+LANDMARKS = 256
+"""Keys that are remembered of a listing for the next one: eight for each of 32 listers, so that what has changed since
+leaves enough of them in the right places."""
+
+WORTH_REMEMBERING = 4
+"""Pages from which a listing has landmarks: fewer are listed in as many round trips anyway."""
 
 _DIGITS = 24
 """Characters behind what two keys have in common that count when they are compared as numbers. A page of 1,000 keys
@@ -269,6 +277,31 @@ class KeySpace:
         else:
             guess = middle(low, bound, self._alphabet)
         return guess if guess is not None and _can_be_sent(guess) else None
+
+
+class Landmarks:
+    """Keys that are spread evenly over a listing, where the next one can be split: the first ones of some pages."""
+
+    def __init__(self) -> None:
+        self._pages = 0
+        self._every = 1
+        self._keys: list[str] = []
+
+    def pass_by(self, first_key: str) -> None:
+        """Hear of a page, in whatever order they come."""
+        self._pages += 1
+        if self._pages % self._every == 0 and _can_be_sent(first_key):
+            self._keys.append(first_key)
+            if len(self._keys) >= 2 * LANDMARKS:
+                self._keys = sorted(self._keys)[::2]
+                self._every *= 2
+
+    def chosen(self) -> list[str]:
+        """Return so many of them at the most; none of a short listing."""
+        if self._pages < WORTH_REMEMBERING:
+            return []
+        keys = sorted(set(self._keys))
+        return keys[:: math.ceil(len(keys) / LANDMARKS)] if keys else []
 
 
 def middle(low: str, high: str | None, alphabet: str) -> str | None:
