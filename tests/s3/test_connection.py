@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sealift.s3.connection import BUFFER, POURING, Connection, LostError, buffer
+from sealift.config import LANE_MEMORY
+from sealift.s3.connection import POURING, Connection, LostError, buffer
 from sealift.s3.heads import MalformedResponseError
 from tests.support.peer import listening
 
@@ -166,15 +167,15 @@ async def test_a_peer_waits_for_a_reader_that_does_not_read_and_nothing_is_lost(
             data, sent, refused = memoryview(LARGE * 4), 0, 0
             while refused < 50 and sent < len(data):  # each time, whoever would receive may do so
                 try:
-                    sent += raw.send(data[sent : sent + BUFFER])
+                    sent += raw.send(data[sent : sent + LANE_MEMORY])
                     refused = 0
                 except BlockingIOError:
                     refused += 1
                     await settle()
             kernel = far.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
             kernel += near.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-            assert connection._stop == BUFFER
-            assert sent <= BUFFER + kernel
+            assert connection._stop == LANE_MEMORY
+            assert sent <= LANE_MEMORY + kernel
             rest = asyncio.create_task(asyncio.get_running_loop().sock_sendall(raw, data[sent:]))
             body = bytearray()
             while piece := await connection.read():
@@ -188,7 +189,7 @@ async def test_a_peer_that_was_made_to_wait_is_not_silent():
     async with connected() as (connection, _):
         asking = asyncio.create_task(connection.exchange(REQUEST))
         await settle()
-        arrives(connection, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (2 * BUFFER))
+        arrives(connection, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (2 * LANE_MEMORY))
         await asking
         arrives(connection, bytes(len(connection.get_buffer(-1))))
         connection.heard -= 1000.0  # so long the reader took

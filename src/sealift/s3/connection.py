@@ -20,12 +20,10 @@ import mmap
 import ssl
 from typing import cast
 
+from sealift.config import LANE_MEMORY
 from sealift.s3.heads import ChunkedBody, Head, parse_head
 from sealift.s3.store import Sink
 from sealift.s3.tls import ended_in_good_order
-
-BUFFER = 256 * 1024
-"""Bytes. uvloop reads at most this much at once (its UV_STREAM_RECV_BUF_SIZE); a write of it takes about 40 µs."""
 
 POURING = 1024 * 1024
 """Bytes of the buffer that all connections pour from: with 256 KiB, 300 objects of 8 MiB over plain HTTP into tmpfs
@@ -74,7 +72,7 @@ class Connection(asyncio.BufferedProtocol):
     def __init__(self, loop: asyncio.AbstractEventLoop, pouring: memoryview) -> None:
         """`pouring` is the buffer that all connections of one event loop pour from."""
         self._loop = loop
-        self._view = buffer(BUFFER)
+        self._view = buffer(LANE_MEMORY)
         self._pouring = pouring
         self._sink: Sink | None = None
         self._start = self._stop = 0
@@ -120,9 +118,9 @@ class Connection(asyncio.BufferedProtocol):
             self.close()
             return
         self._unheard = False
-        if self._stop == BUFFER:
+        if self._stop == LANE_MEMORY and self._transport is not None:
             self._paused = True
-            self._transport.pause_reading()  # type: ignore[union-attr]
+            self._transport.pause_reading()
         self._wake()
 
     def eof_received(self) -> None:
