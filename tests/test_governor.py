@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealift.governor import CATCH_UP, JITTER, PLATEAU, PROBES, WINDOW, Governor
+
+# Seconds passed, requests wanted, of those under way: how many succeed and how many are refused, how many never go out.
+steps = st.lists(
+    st.tuples(st.floats(0, 3), st.integers(0, 300), st.integers(0, 300), st.integers(0, 300), st.integers(0, 5)),
+    max_size=80,
+)
+caps = st.one_of(st.integers(1, 500).map(float), st.floats(0.1, 500))
+
+
+def sends(governor: Governor, history: list[tuple[float, int, int, int, int]]) -> list[float]:
+    """Let the history happen; return when requests went out."""
+    now, went_out, under_way = 0.0, [], []
+    for pause, most, succeed, refuse, back in history:
+        now += pause
+        count = governor.take(now, most)
+        assert 0 <= count <= most
+        unsent = min(back, count)
+        governor.give_back(unsent)
+        went_out += [now] * (count - unsent)
+        under_way += [now] * (count - unsent)
+        for _ in range(min(succeed, len(under_way))):
+            governor.succeeded(now, under_way.pop(0))
+        for _ in range(min(refuse, len(under_way))):
+            governor.refused(now, under_way.pop(0))
+    return went_out
+
+
+@given(caps, steps)
+def test_a_cap_is_never_exceeded_in_any_second_whatever_happens(
+    cap: float, history: list[tuple[float, int, int, int, int]]
+) -> None:
+    went_out = sends(Governor(cap), history)
+    most = max(1, int(cap))
+    for first, after in zip(went_out, went_out[most:], strict=False):
+        assert after - first >= WINDOW
+
+
+@given(st.one_of(st.none(), caps), steps)
+def test_whoever_waits_as_long_as_told_gets_a_permit(
+    cap: float | None, history: list[tuple[float, int, int, int, int]]
+) -> None:
+    governor = Governor(cap)
+    sends(governor, history)
+    now = sum(pause for pause, *_ in history)
+    wait = governor.wait(now)
+    assert 0 <= wait < float("inf")
+    assert governor.take(now + wait + 1e-6, 1) == 1
+
+
+@given(st.one_of(st.none(), caps), steps)
+def test_the_pace_is_never_above_the_cap_and_never_at_a_standstill(
+    cap: float | None, history: list[tuple[float, int, int, int, int]]
+) -> None:
+    governor = Governor(cap)
+    sends(governor, history)
+    rate = governor.rate
+    assert rate is None or rate > 0
+    assert cap is None or (rate is not None and rate <= cap)
+
+
+@given(steps)
+def test_without_a_cap_nothing_waits_before_the_first_refusal(history: list[tuple[float, int, int, int, int]]) -> None:
+    governor = Governor()
+    now = 0.0
+    for pause, most, *_ in history:
+        now += pause
+        assert governor.take(now, most) == most
+        governor.succeeded(now, now)
+        assert governor.wait(now) == 0.0
+    assert governor.rate is None
+    assert governor.quota is None
+
+
+def throttled(successes: int) -> Governor:
+    """Return a governor that had so many successes in its first second and one refusal at its end."""
+    governor = Governor()
+    governor.take(0.0, successes + 1)
+    for index in range(successes):
+        governor.succeeded(index / successes, 0.0)
+    governor.refused(0.99, 0.0)
+    return governor
+
+
+def paces(governor: Governor, begin: float, seconds: float) -> list[float]:
+    """Let everything that is allowed be sent and succeed; return the pace ten times a second."""
+    found = []
+    for tick in range(int(seconds * 100)):
+        now = begin + tick / 100
+        for _ in range(governor.take(now, 10_000)):
+            governor.succeeded(now, now)
+        if tick % 10 == 0:
+            found.append(governor.rate or 0.0)
+    return found
+
+
+def test_the_first_refusal_sets_the_pace_a_little_below_what_was_allowed() -> None:
+    governor = throttled(300)
+    assert governor.quota == pytest.approx(300, rel=0.06)
+    assert 0.9 * 300 <= (governor.rate or 0.0) < 300
+
+
+def test_what_was_sent_before_a_cut_is_refused_for_the_same_reason() -> None:
+    governor = throttled(300)
+    before = (governor.rate, governor.changes)
+    for _ in range(500):
+        governor.refused(1.05, 0.9)
+    assert (governor.rate, governor.changes) == before
+
+
+def test_while_everything_is_refused_a_few_probes_go_out_and_a_success_ends_that() -> None:
+    governor = throttled(3000)
+    usual = governor.rate or 0.0
+    now, refused = 1.0, 0
+    while now < 1.9:
+        for _ in range(governor.take(now, 1000)):
+            governor.refused(now, now)
+            refused += 1
+        now += 0.001
+    assert refused <= 10 + PROBES + 3000 * CATCH_UP
+    assert governor.rate == pytest.approx(PROBES)
+    governor.take(now, 1)
+    governor.succeeded(now, now)
+    assert (governor.rate or 0.0) == pytest.approx(usual, rel=0.05)
+
+
+def test_the_pace_grows_gently_around_what_was_allowed_and_faster_beyond() -> None:
+    governor = throttled(1000)
+    grown = paces(governor, 1.0, PLATEAU + 6)
+    assert grown == sorted(grown)
+    steps = [after - before for before, after in itertools.pairwise(grown)]
+    plateau = int(PLATEAU * 10)
+    assert max(steps[plateau - 10 : plateau + 5]) < 0.002 * 1000
+    assert steps[-1] > 10 * max(steps[plateau - 10 : plateau])
+
+
+def test_a_pace_that_nobody_uses_does_not_grow() -> None:
+    governor = throttled(300)
+    for tick in range(1000):
+        governor.take(1 + tick / 10, 0)
+    assert (governor.rate or 0.0) < 300
+
+
+def test_a_growing_pace_is_seen_as_changes() -> None:
+    governor = throttled(1000)
+    before = governor.changes
+    paces(governor, 1.0, PLATEAU + 6)
+    assert governor.changes > before
+
+
+def test_a_cap_is_used_to_the_last_percents_and_evenly() -> None:
+    governor = Governor(100.0)
+    now, went_out = 0.0, []
+    while now < 60:
+        went_out += [now] * governor.take(now, 1000)
+        now += max(0.001, governor.wait(now))
+    assert len(went_out) >= 0.98 * 100 * 60
+    assert max(after - before for before, after in itertools.pairwise(went_out)) <= 0.013
+
+
+def test_a_loop_that_wakes_up_late_makes_up_for_it() -> None:
+    governor = Governor(1000.0)
+    sent = sum(governor.take(tick * 0.015, 1000) for tick in range(200))
+    assert sent >= 0.98 * 1000 * 199 * 0.015 / (1 + JITTER)
+
+
+def test_a_permit_that_was_given_back_can_be_taken_again() -> None:
+    governor = Governor(1.0)
+    assert governor.take(0.0, 5) == 1
+    assert governor.take(0.0, 5) == 0
+    governor.give_back(1)
+    assert governor.take(0.0, 5) == 1
+
+
+@pytest.mark.parametrize("cap", [0.0, -1.0])
+def test_a_cap_that_allows_nothing_is_refused(cap: float) -> None:
+    with pytest.raises(ValueError, match="above zero"):
+        Governor(cap)
