@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 # The environment's own settings must not reach the tests: they talk to loopback servers only.
 CLEAN_ENV := env -u AWS_PROFILE -u AWS_ENDPOINT_URL -u AWS_CA_BUNDLE -u http_proxy -u HTTP_PROXY -u https_proxy -u HTTPS_PROXY
 
-.PHONY: bench demo test check stress format clean
+.PHONY: bench bench-kms demo test check stress format clean
 
 demo: $(READY)
 	$(CLEAN_ENV) $(BIN)/sealift demo
@@ -41,3 +41,6 @@ clean:
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.run $(BENCH)
+
+bench-kms: $(READY)
+	$(BIN)/python -m benchmarks.kms.run $(BENCH)
