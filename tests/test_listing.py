@@ -264,6 +264,7 @@ class SmallPages:
         self._store = store
         self._page_size = page_size
         self.head = store.head
+        self.encryption = store.encryption
         self.open = store.open
 
     async def list_page(self, bucket, prefix, **more):

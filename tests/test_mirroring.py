@@ -305,6 +305,26 @@ async def test_plan_says_what_mirror_would_do_and_writes_nothing(server, tmp_pat
     assert (after.to_download, after.up_to_date, after.get_requests) == (0, 6, 0)
 
 
+async def test_a_plan_says_how_many_requests_to_kms_the_mirror_makes_and_makes_none_itself(server, tmp_path):
+    server.put("bucket", "plain", Generated(200 * KIB, seed=3))
+    server.put("bucket", "bucket-key", Generated(200 * KIB, seed=4), bucket_key=True)
+    server.put("bucket", "s3", b"x", kms_key=None)
+    settings = settings_for(server, transfer=SMALL_PARTS)
+    forecast = await sealift.plan(["s3://bucket"], tmp_path, settings)
+    assert (forecast.kms.basis, forecast.kms.sampled, forecast.kms.rate) == ("objects", 3, 100_000)
+    assert server.kms_calls == 0
+    await sealift.mirror(["s3://bucket"], tmp_path, settings)
+    assert forecast.kms.requests == server.kms_calls > 1
+
+
+async def test_a_plan_without_leave_to_look_counts_every_get(server, tmp_path):
+    fill(server, {"a": b"x", "b": b"y"})
+    server.fault(op="head", do=Answer(403, "AccessDenied", "Access Denied"), times=None)
+    forecast = await sealift.plan(["s3://bucket"], tmp_path, settings_for(server))
+    assert (forecast.kms.basis, forecast.kms.requests) == ("upper_bound", forecast.get_requests)
+    assert server.gets == 0
+
+
 # ── Failing well: bodies and heads ──────────────────────────────────────────────────────────────────
 
 

@@ -48,8 +48,8 @@ class Row:
 
     @property
     def ideal(self) -> float:
-        """The seconds of a client that sends what is allowed, one GET an object; 0 where the quota does not matter."""
-        return 0.0 if self.seconds else self.orders.timetable.ideal(self.charged)
+        """The seconds of a client that sends what is allowed, one GET an object; 0 where no time is aimed at."""
+        return 0.0 if self.ratio is None else self.orders.timetable.ideal(self.charged)
 
 
 SMALL = (Kind(6_000, 16 * KIB),)

@@ -45,6 +45,7 @@ from sealift.errors import (
 )
 from sealift.fetch import Fetcher, Job
 from sealift.fetching import descriptors, fetch_all
+from sealift.kmscost import Sample, predict
 from sealift.ledger import Ledger
 from sealift.line import Line
 from sealift.listing import list_prefix
@@ -58,6 +59,7 @@ from sealift.s3 import LISTINGS, connected
 from sealift.s3.persistent import PersistentStore
 from sealift.s3.route import Access
 from sealift.s3.store import ObjectStore
+from sealift.sampling import look_at
 from sealift.selection import Ownership, Selection, Source, parse_sources
 from sealift.splitting import Landmarks
 from sealift.tally import Observer, Observers, Tally, forecast
@@ -121,12 +123,14 @@ async def plan(
     settings = settings or Settings()
     observers = Observers(*([] if observer is None else [observer]))
     run = Run(parse_sources(sources), settings, Tally(observers, anyio.current_time()))
+    sample = Sample()
+    observers.add(sample)
     try:
         with await run_sync(bind(Destination.open, Path(dest), create=False)) as destination:
             state = settings.storage.state or destination.path / OWN_DIRECTORY
             with await run_sync(Ledger.open_to_read, state, run.warn_from_anywhere) or nullcontext() as ledger:
                 async with connected(settings, run.tally) as store:
-                    return await run.forecast(store, destination, ledger)
+                    return await run.forecast(store, destination, ledger, sample)
     finally:
         observers.finished(run.summary())
 
@@ -305,8 +309,13 @@ class Run:
         if durability is not Durability.NONE:
             await run_sync(sync_file_system, destination.partial_fd)  # the last names are on the disk as well
 
-    async def forecast(self, store: ObjectStore, destination: Destination, ledger: Ledger | None) -> Forecast:
-        """List and compare, and sum up what would be fetched. Raises RunError, ConfigError."""
+    async def forecast(
+        self, store: ObjectStore, destination: Destination, ledger: Ledger | None, sample: Sample
+    ) -> Forecast:
+        """List and compare, and sum up what would be fetched. Raises RunError, ConfigError.
+
+        How objects are encrypted is looked up of those that `sample`, which hears what is planned, has chosen.
+        """
         _, diff = self._diff(store, destination, ledger, None)
         objects = size = gets = 0
 
@@ -323,7 +332,8 @@ class Run:
             await self._list_and_compare(store, compare, _Landmarks(ledger, dry=True))
         for error in self._listing_errors:
             raise error
-        return forecast(self.summary(), objects=objects, size=size, gets=gets, escaped=self._escaped)
+        kms = predict(gets, await look_at(store, sample.chosen), whole=sample.whole)
+        return forecast(self.summary(), objects=objects, size=size, gets=gets, escaped=self._escaped, kms=kms)
 
     def judge(self) -> None:
         """Raise the RunError or ConfigError that the whole of the run amounts to, if it does."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 
 class RemoteObject(NamedTuple):
@@ -27,6 +27,21 @@ class RemoteObject(NamedTuple):
     storage_class: str = "STANDARD"
     restored: bool = False
     """An archived object of which a readable copy is there for now."""
+
+
+class Encryption(NamedTuple):
+    """How an object is encrypted at rest, as the headers of a GET or HEAD say it."""
+
+    sse: str = ""
+    """`aws:kms`, `aws:kms:dsse`, `AES256`; nothing where no header says."""
+    kms_key_id: str = ""
+    """The key's ARN, as a rule."""
+    bucket_key: bool = False
+
+    @property
+    def charged(self) -> bool:
+        """Whether each GET asks KMS. A Bucket Key is never the key of DSSE-KMS."""
+        return self.sse.startswith("aws:kms") and not (self.bucket_key and self.sse == "aws:kms")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -115,11 +130,34 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KmsForecast:
+    """What a run would ask of KMS. The fields are those of `kms` in `sealift plan --json`, in its order."""
+
+    requests: int = 0
+    """Decrypts: one for each GET of an object that is encrypted with SSE-KMS and has no Bucket Key."""
+    basis: Literal["objects", "sample", "upper_bound"] = "objects"
+    """All objects' encryption was looked up, that of some chosen at random, or nobody's: then every GET is counted."""
+    sampled: int = 0
+    """How many objects' encryption was looked up."""
+    rate: float = 0.0
+    """Decrypts a second that are allowed."""
+    rate_source: Literal["region", "account", "cap"] = "region"
+    """Whose word that is: the default quota of the Region, Service Quotas for the account, or an option."""
+    seconds: float = 0.0
+    """How long the Decrypts take at that rate."""
+    usd: float = 0.0
+    """Their price in US dollars, without the month's free ones."""
+    requests_with_bucket_keys: int = 0
+    """How many it would be if all of the objects had Bucket Keys."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
     """What a mirror run would do. The fields are those of `sealift plan --json`, in its order.
 
     `bytes` are those that would be fetched, with `get_requests` GETs; `failed` are objects of which it is known
-    beforehand that they cannot be mirrored, and `failures` says why of at most the first 1,000.
+    beforehand that they cannot be mirrored, and `failures` says why of at most the first 1,000. `kms` is what KMS would
+    be asked.
     """
 
     listed: int = 0
@@ -133,3 +171,4 @@ class Forecast:
     seconds: float = 0.0
     complete: bool = False
     failures: tuple[Failure, ...] = field(default=())
+    kms: KmsForecast = field(default=KmsForecast())

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from sealift.errors import Integrity, ObjectError, Refused, Throttled, Transient
-from sealift.model import Ending, Failure, Forecast, Outcome, RemoteObject, Summary
+from sealift.model import Ending, Failure, Forecast, KmsForecast, Outcome, RemoteObject, Summary
 
 FAILURES_IN_SUMMARY = 1000
 """The summary's `failures` are at most these; the run's log has all of them."""
@@ -200,7 +200,7 @@ class Tally:
         )
 
 
-def forecast(sofar: Summary, *, objects: int, size: int, gets: int, escaped: int = 0) -> Forecast:
+def forecast(sofar: Summary, *, objects: int, size: int, gets: int, kms: KmsForecast, escaped: int = 0) -> Forecast:
     """Return what a plan that came as far as `sofar` says: `objects`, of `size` bytes, would be fetched in `gets` GETs.
 
     Directory markers, which take no GET, are among `sofar.downloaded`.
@@ -217,4 +217,5 @@ def forecast(sofar: Summary, *, objects: int, size: int, gets: int, escaped: int
         seconds=sofar.seconds,
         complete=sofar.complete,
         failures=sofar.failures,
+        kms=kms,
     )

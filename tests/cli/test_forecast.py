@@ -9,9 +9,10 @@ from collections.abc import Callable
 import pytest
 
 from sealift.cli.console import Console, StandardOutputClosed
-from sealift.cli.forecast import Foreseen, totals
+from sealift.cli.forecast import Foreseen, kms_remark, totals
 from sealift.errors import LocalStorageError
-from sealift.model import Ending, Failure, Forecast, Outcome, RemoteObject, Summary
+from sealift.kmscost import Seen, predict
+from sealift.model import Encryption, Ending, Failure, Forecast, Outcome, RemoteObject, Summary
 
 REMOTE = RemoteObject("b", "p/k", 2048, '"e"', 0)
 FAILED = Outcome(Ending.FAILED, "b", "cold", message="it is archived")
@@ -63,6 +64,7 @@ def test_without_lines_it_only_adds_up() -> None:
         seconds=1.5,
         complete=False,
         failures=failures,
+        kms=predict(3, (), whole=False),
     )
 
 
@@ -90,8 +92,25 @@ def test_a_plan_that_nobody_can_read_is_stopped_once(opened: Callable[[], int], 
 
 def test_the_sum_names_what_is_out_of_the_ordinary_and_only_then() -> None:
     ordinary = totals(Forecast(listed=2, to_download=1, up_to_date=1, bytes=5, get_requests=1, complete=True))
-    assert [line.split("  ")[0] for line in ordinary] == ["listed", "to fetch", "up to date", "cannot be mirrored"]
+    names = ["listed", "to fetch", "up to date", "cannot be mirrored", "KMS requests"]
+    assert [line.split("  ")[0] for line in ordinary] == names
     odd = "\n".join(totals(Forecast(listed=5, skipped=2, escaped=3)))
     assert "skipped             2" in odd
     assert "escaped keys        3" in odd
     assert "the listing did not reach its end" in odd
+
+
+def test_what_kms_is_asked_comes_with_its_time_its_price_and_how_sure_that_is() -> None:
+    sealed = [Seen(1, Encryption("aws:kms", "arn:aws:kms:eu-north-1:111122223333:key/k"))] * 100
+    plan = Forecast(listed=1, to_download=1, get_requests=1_204_331, kms=predict(1_204_331, sealed, whole=False))
+    assert totals(plan)[-1].split("  ")[-2:] == [
+        "1,204,331",
+        (
+            "≈ 2 min at 10,000/s (the Region's default quota), ≈ $3.61; with Bucket Keys ≈ 12,000; "
+            "an estimate, from 100 objects"
+        ),
+    ]
+    assert "at the most" in kms_remark(predict(5, (), whole=False))
+    assert kms_remark(predict(5, [Seen(5, Encryption("AES256"))], whole=True)) == (
+        "no object is encrypted with SSE-KMS without a Bucket Key"
+    )

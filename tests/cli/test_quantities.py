@@ -38,6 +38,20 @@ def test_durations_are_seconds_or_a_clock(seconds: float, text: str) -> None:
     assert quantities.duration(seconds) == text
 
 
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "1 s"), (89, "89 s"), (120.4, "2 min"), (3 * 3600, "3 h"), (4 * 86_400, "4 days"), (1e9, "11,574 days")],
+)
+def test_what_is_only_about_right_has_no_more_digits_than_that(seconds: float, text: str) -> None:
+    assert quantities.about(seconds) == text
+
+
+def test_money_and_rounded_numbers() -> None:
+    assert quantities.dollars(3.613) == "$3.61"
+    assert quantities.dollars(0.002) == "less than $0.01"
+    assert [quantities.rounded(number) for number in (0, 7, 12_044, 995)] == [0, 7, 12_000, 1_000]
+
+
 def test_one_is_not_many() -> None:
     assert quantities.objects(1) == "1 object"
     assert quantities.objects(12345) == "12,345 objects"

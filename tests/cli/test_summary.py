@@ -60,6 +60,7 @@ def test_json_has_the_fields_in_the_order_of_its_document() -> None:
     transfer, plan = [json.loads(block) for block in re.findall("```json\n(.*?)```", document, re.DOTALL)]
     assert list(json.loads(as_json(SUMMARY))) == list(transfer)
     assert list(json.loads(as_json(Forecast()))) == list(plan)
+    assert list(json.loads(as_json(Forecast()))["kms"]) == list(plan["kms"])
     assert list(json.loads(as_json(SUMMARY))["failures"][0]) == list(transfer["failures"][0])
 
 
@@ -96,4 +97,5 @@ def test_a_plan_names_sizes_and_requests() -> None:
         "to fetch            2  1.0 KiB in 2 GETs",
         "up to date          2",
         "cannot be mirrored  1",
+        "KMS requests        0  no object is encrypted with SSE-KMS without a Bucket Key",
     ]

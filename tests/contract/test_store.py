@@ -245,6 +245,15 @@ async def test_the_head_of_a_missing_key_names_it(backend):
     assert (caught.value.code, caught.value.bucket, caught.value.key) == ("NoSuchKey", backend.bucket, "nope")
 
 
+async def test_an_objects_encryption_is_told_and_that_of_none_is_an_error(backend):
+    await backend.put("k", b"body")
+    encryption = await backend.store.encryption(backend.bucket, "k")
+    assert (encryption.sse, encryption.bucket_key, encryption.charged) == ("aws:kms", False, True)
+    assert encryption.kms_key_id
+    with pytest.raises(Permanent):
+        await backend.store.encryption(backend.bucket, "nope")
+
+
 # ── GET ─────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -52,6 +52,9 @@ class Scripted:
     async def head(self, bucket, key, version_id=None):
         return self._answer("head", bucket, key, version_id)
 
+    async def encryption(self, bucket, key):
+        return self._answer("encryption", bucket, key)
+
     @asynccontextmanager
     async def open(self, remote, part):
         body = self._answer("open", remote, part)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from sealift.errors import Changed, Permanent, SourceError
-from sealift.model import Part, RemoteObject
+from sealift.model import Encryption, Part, RemoteObject
 from sealift.s3.store import Page, Sink, pour_what_is_read
 
 CHUNK = 64 * 1024
@@ -76,6 +76,10 @@ class FakeStore:
     async def head(self, bucket: str, key: str, version_id: str | None = None) -> RemoteObject:
         # A HEAD knows whole seconds only; these have no more.
         return self._find(bucket, key)[0]._replace(version_id=version_id)
+
+    async def encryption(self, bucket: str, key: str) -> Encryption:
+        self._find(bucket, key)
+        return Encryption("aws:kms", "arn:aws:kms:us-east-1:111122223333:key/fake")
 
     @asynccontextmanager
     async def open(self, remote: RemoteObject, part: Part) -> AsyncIterator[FakeBody]:

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from sealift.errors import ObjectError, Permanent
-from sealift.model import Part, RemoteObject
+from sealift.model import Encryption, Part, RemoteObject
 from sealift.s3.store import Page
 
 
@@ -46,6 +46,9 @@ class Keys:
         if key not in self.keys:
             raise Permanent("it does not exist", bucket=bucket, key=key, code="NoSuchKey")
         return remote(key, bucket=bucket)
+
+    async def encryption(self, bucket: str, key: str) -> Encryption:
+        raise NotImplementedError
 
     def open(self, remote: RemoteObject, part: Part) -> AbstractAsyncContextManager[Any]:
         raise NotImplementedError

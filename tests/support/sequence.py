@@ -11,7 +11,7 @@ from typing import Any
 import anyio.lowlevel
 
 from sealift.errors import Permanent
-from sealift.model import Part, RemoteObject
+from sealift.model import Encryption, Part, RemoteObject
 from sealift.s3.store import Page
 from tests.support.keys import remote
 
@@ -82,6 +82,9 @@ class Sequence:
         if key not in self.keys:
             raise Permanent("it does not exist", bucket=bucket, key=key, code="NoSuchKey")
         return remote(key, bucket=bucket)
+
+    async def encryption(self, bucket: str, key: str) -> Encryption:
+        raise NotImplementedError
 
     def open(self, remote: RemoteObject, part: Part) -> AbstractAsyncContextManager[Any]:
         raise NotImplementedError

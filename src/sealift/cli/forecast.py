@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from sealift.cli.console import Console, StandardOutputClosed
-from sealift.cli.quantities import count, gets, size
+from sealift.cli.quantities import about, count, dollars, gets, objects, rounded, size
 from sealift.cli.summary import CUT_SHORT, aligned, failures_by_error
 from sealift.errors import LocalStorageError
-from sealift.model import Ending, Forecast, Outcome, RemoteObject, Summary
+from sealift.kmscost import predict
+from sealift.model import Ending, Forecast, KmsForecast, Outcome, RemoteObject, Summary
 from sealift.tally import Unobserved, forecast
 
 
@@ -39,7 +40,14 @@ class Foreseen(Unobserved):
 
     def so_far(self, summary: Summary) -> Forecast:
         """Return the forecast as far as it got before the plan ended early."""
-        sofar = forecast(summary, objects=self._objects, size=self._bytes, gets=self._gets, escaped=summary.escaped)
+        sofar = forecast(
+            summary,
+            objects=self._objects,
+            size=self._bytes,
+            gets=self._gets,
+            escaped=summary.escaped,
+            kms=predict(self._gets, (), whole=False),
+        )
         return replace(sofar, complete=False)
 
     def _print(self, line: str) -> None:
@@ -65,5 +73,29 @@ def totals(plan: Forecast) -> list[str]:
         *([("skipped", count(plan.skipped), "")] if plan.skipped else []),
         ("cannot be mirrored", count(plan.failed), ""),
         *([("escaped keys", count(plan.escaped), "")] if plan.escaped else []),
+        *([("KMS requests", count(plan.kms.requests), kms_remark(plan.kms))] if plan.get_requests else []),
     ]
     return [*aligned(rows), *failures_by_error(plan.failures, plan.failed)]
+
+
+_BASES: dict[str, str] = {
+    "objects": "",
+    "sample": "; an estimate, from {sampled}",
+    "upper_bound": "; at the most: how the objects are encrypted could not be looked up",
+}
+_RATES: dict[str, str] = {
+    "region": "the Region's default quota",
+    "account": "the account's quota",
+    "cap": "the cap",
+}
+
+
+def kms_remark(kms: KmsForecast) -> str:
+    """Return how long KMS takes for them, what they cost, what Bucket Keys would save, and how sure that is."""
+    sure = _BASES[kms.basis].format(sampled=objects(kms.sampled))
+    if not kms.requests:
+        return f"no object is encrypted with SSE-KMS without a Bucket Key{sure}"
+    return (
+        f"≈ {about(kms.seconds)} at {kms.rate:,.10g}/s ({_RATES[kms.rate_source]}), ≈ {dollars(kms.usd)}; "
+        f"with Bucket Keys ≈ {count(rounded(kms.requests_with_bucket_keys))}{sure}"
+    )

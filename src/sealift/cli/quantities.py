@@ -41,3 +41,21 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}"
+
+
+def about(seconds: float) -> str:
+    """A duration of which only the magnitude is known: `1 s`, `45 s`, `2 min`, `3 h`, `4 days`."""
+    for unit, length, most in (("s", 1, 90), ("min", 60, 90), ("h", 3600, 48)):
+        if seconds < length * most:
+            return f"{max(1, round(seconds / length))} {unit}"
+    return f"{seconds / 86_400:,.0f} days"
+
+
+def dollars(amount: float) -> str:
+    """`$3.61`, `less than $0.01`."""
+    return f"${amount:,.2f}" if amount >= 0.01 else "less than $0.01"
+
+
+def rounded(number: int) -> int:
+    """The number with two digits that count: 12,044 is 12,000."""
+    return int(float(f"{number:.1e}"))

@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 import anyio
 
 from sealift.errors import CredentialsError, ObjectError, Unreachable
-from sealift.model import Part, RemoteObject
+from sealift.model import Encryption, Part, RemoteObject
 from sealift.retry import Attempts, RetrySettings, after
 from sealift.s3.route import Access
 from sealift.s3.store import Body, ObjectStore, Page
@@ -78,6 +78,10 @@ class PersistentStore:
     async def head(self, bucket: str, key: str, version_id: str | None = None) -> RemoteObject:
         """See `ObjectStore.head`."""
         return await self._persist(lambda: self._store.head(bucket, key, version_id))
+
+    async def encryption(self, bucket: str, key: str) -> Encryption:
+        """See `ObjectStore.encryption`."""
+        return await self._persist(lambda: self._store.encryption(bucket, key))
 
     def open(self, remote: RemoteObject, part: Part) -> AbstractAsyncContextManager[Body]:
         """See `ObjectStore.open`: one attempt, and one more where the credentials had only to be renewed."""

@@ -1,4 +1,4 @@
-"""Whether the head of a GetObject response is the answer to what was asked. Pure.
+"""Whether the head of a GetObject response is the answer to what was asked, and what else it says. Pure.
 
 No byte of a body is looked at before this has passed: an error document, another version or another range
 can so never reach a file.
@@ -6,8 +6,10 @@ can so never reach a file.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sealift.errors import Changed, Integrity
-from sealift.model import Part, RemoteObject
+from sealift.model import Encryption, Part, RemoteObject
 
 
 def check_head(
@@ -52,4 +54,14 @@ def _mismatch(remote: RemoteObject, code: str, what: str) -> Integrity:
         bucket=remote.bucket,
         key=remote.key,
         code=code,
+    )
+
+
+def encryption_of(headers: Mapping[str, str]) -> Encryption:
+    """Return what the headers of a GET or HEAD, whose names are in lower case, say of the object's encryption."""
+    said = headers.get
+    return Encryption(
+        said("x-amz-server-side-encryption", ""),
+        said("x-amz-server-side-encryption-aws-kms-key-id", ""),
+        said("x-amz-server-side-encryption-bucket-key-enabled", "").lower() == "true",
     )

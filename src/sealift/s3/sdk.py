@@ -32,10 +32,10 @@ from sealift.errors import (
     Transient,
     Unreachable,
 )
-from sealift.model import Part, RemoteObject
+from sealift.model import Encryption, Part, RemoteObject
 from sealift.s3.pagexml import parse_page
 from sealift.s3.plainhttp import refuse_plain_http
-from sealift.s3.response import check_head
+from sealift.s3.response import check_head, encryption_of
 from sealift.s3.signing import Credentials
 from sealift.s3.store import Page, Sink, pour_what_is_read
 from sealift.s3.tls import tls_context
@@ -245,6 +245,13 @@ class SdkStore:
             storage_class=answer.get("StorageClass", "STANDARD"),
             restored='ongoing-request="false"' in answer.get("Restore", ""),
         )
+
+    async def encryption(self, bucket: str, key: str) -> Encryption:
+        """See `ObjectStore.encryption`."""
+        async with self._client() as client:
+            with _translated("head", bucket, key):
+                answer = await client.head_object(Bucket=bucket, Key=_sendable(bucket, key), **self._payer())
+        return encryption_of(answer["ResponseMetadata"]["HTTPHeaders"])
 
     @asynccontextmanager
     async def open(self, remote: RemoteObject, part: Part) -> AsyncIterator[SdkBody]:

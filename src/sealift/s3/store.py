@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from sealift.model import Part, RemoteObject
+from sealift.model import Encryption, Part, RemoteObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,13 @@ class ObjectStore(Protocol):
         """Describe one object.
 
         Raises Permanent (code `NoSuchKey`), Refused, SourceError, CredentialsError, Transient, Throttled.
+        """
+        ...
+
+    async def encryption(self, bucket: str, key: str) -> Encryption:
+        """Say how one object is encrypted: a HEAD, which asks nothing of KMS.
+
+        Raises what `head` raises; but why a HEAD failed is not looked into, as that might ask KMS.
         """
         ...
 

@@ -18,7 +18,7 @@ import anyio
 
 from sealift.config import ConnectionSettings, TransportChoice
 from sealift.errors import ConfigError, SealiftError
-from sealift.model import Part, RemoteObject
+from sealift.model import Encryption, Part, RemoteObject
 from sealift.s3.endpoints import bucket_url
 from sealift.s3.environment import Environment, environment_access, proxy_for
 from sealift.s3.persistent import RenewableStore
@@ -104,6 +104,11 @@ class Transport:
         """See `ObjectStore.head`."""
         store = self._chosen.get(bucket) or await self._choose(bucket)
         return await store.head(bucket, key, version_id)
+
+    async def encryption(self, bucket: str, key: str) -> Encryption:
+        """See `ObjectStore.encryption`."""
+        store = self._chosen.get(bucket) or await self._choose(bucket)
+        return await store.encryption(bucket, key)
 
     def open(self, remote: RemoteObject, part: Part) -> AbstractAsyncContextManager[Body]:
         """See `ObjectStore.open`."""

@@ -24,13 +24,13 @@ import anyio
 
 from sealift.config import ConnectionSettings
 from sealift.errors import Changed, ObjectError, SealiftError, SourceError, Transient, Unreachable
-from sealift.model import Part, RemoteObject
+from sealift.model import Encryption, Part, RemoteObject
 from sealift.s3.connection import Connection, LostError, SilentError
 from sealift.s3.heads import Head, MalformedResponseError
 from sealift.s3.pagexml import parse_page
 from sealift.s3.pool import Origin, Pool, UnreachableError
 from sealift.s3.refusal import LARGEST_DOCUMENT, refusal_of
-from sealift.s3.response import check_head
+from sealift.s3.response import check_head, encryption_of
 from sealift.s3.route import Access, Route
 from sealift.s3.signing import Credentials, Signer, encoded_path, encoded_query
 from sealift.s3.store import Page, Sink, pour_what_is_read
@@ -224,6 +224,12 @@ class WireStore:
             raise
         pool.give_back(connection)
         return _described(bucket, key, version_id, head)
+
+    async def encryption(self, bucket: str, key: str) -> Encryption:
+        """See `ObjectStore.encryption`."""
+        connection, head, pool = await self._ask("head", bucket, key, "", self._payer)
+        pool.give_back(connection)
+        return encryption_of(head.headers)
 
     def open(self, remote: RemoteObject, part: Part) -> WireBody:
         """See `ObjectStore.open`."""

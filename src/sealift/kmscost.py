@@ -1,0 +1,105 @@
+"""What a run would ask of KMS, what that costs and how long it takes: pure.
+
+Without a Bucket Key, S3 asks KMS for a Decrypt whenever an object that is encrypted with SSE-KMS is requested (S3 User
+Guide, "Reducing the cost of SSE-KMS with Amazon S3 Bucket Keys"): once for each GET. Listings do not say how objects
+are encrypted, HEADs do, and ask nothing of KMS. So some objects are looked at, chosen in such a way that each GET has
+the same chance to be of one of them, whatever the sizes; what they say is taken for all.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from heapq import heappush, heapreplace
+from typing import NamedTuple
+
+from sealift.model import Encryption, KmsForecast, RemoteObject
+from sealift.quota import Quota, default_quota, region_of
+from sealift.tally import Unobserved
+
+SAMPLE = 100
+"""Objects that are looked at: of a share, that tells within ten points (two standard deviations, at the worst)."""
+
+USD_A_REQUEST = 0.03 / 10_000
+"""AWS KMS pricing. 20,000 a month are free, for all that the account does; they are not taken off."""
+
+BUCKET_KEY_SHARE = 0.01
+"""What is left of the requests with Bucket Keys, which save up to 99 % of them (S3 User Guide, as above)."""
+
+
+class Seen(NamedTuple):
+    """An object that was looked at, or was to be."""
+
+    gets: int
+    encryption: Encryption | None
+    """None where it could not be found out."""
+
+
+class Sample(Unobserved):
+    """Chooses objects of a plan by chance, an object of twice as many GETs twice as probably; all if they are few.
+
+    Weighted reservoir sampling (Efraimidis and Spirakis, 2006): those stay whose random number, to the power of one by
+    their weight, is greatest.
+    """
+
+    def __init__(self, most: int = SAMPLE, chance: Callable[[], float] = random.random) -> None:
+        self.gets = 0
+        """Of all objects."""
+        self._most = most
+        self._chance = chance
+        self._objects = 0
+        self._chosen: list[tuple[float, int, RemoteObject, int]] = []
+
+    @property
+    def chosen(self) -> list[tuple[RemoteObject, int]]:
+        """The chosen objects, and the GETs that each takes."""
+        return [(remote, gets) for _, _, remote, gets in self._chosen]
+
+    @property
+    def whole(self) -> bool:
+        """Whether there are no others."""
+        return self._objects == len(self._chosen)
+
+    def planned(self, remote: RemoteObject, path: str, size: int, gets: int) -> None:  # noqa: ARG002
+        """See `Observer.planned`."""
+        if not gets:
+            return
+        self.gets += gets
+        self._objects += 1
+        mark = self._chance() ** (1 / gets)
+        if len(self._chosen) < self._most:
+            heappush(self._chosen, (mark, self._objects, remote, gets))
+        elif mark > self._chosen[0][0]:
+            heapreplace(self._chosen, (mark, self._objects, remote, gets))
+
+
+def predict(gets: int, seen: Sequence[Seen], *, whole: bool, quota: Quota | None = None) -> KmsForecast:
+    """Return what `gets` GETs would ask of KMS, of whose objects some were `seen`; the `whole`, if there are no others.
+
+    Without a `quota`, that of the keys' Regions is taken.
+    """
+    known = [(each.gets, each.encryption) for each in seen if each.encryption is not None]
+    if quota is None:
+        quota = default_quota({region for _, encryption in known if (region := region_of(encryption.kms_key_id))})
+    if gets and not known:
+        return _priced(gets, quota, KmsForecast(basis="upper_bound"))
+    charged = sum(each for each, encryption in known if encryption.charged)
+    rest = gets - sum(each for each, _ in known)
+    share = sum(encryption.charged for _, encryption in known) / len(known) if known else 0.0
+    exact = whole and len(known) == len(seen)
+    sofar = KmsForecast(basis="objects" if exact else "sample", sampled=len(known))
+    return _priced(charged if exact else charged + round(rest * share), quota, sofar)
+
+
+def _priced(requests: int, quota: Quota, sofar: KmsForecast) -> KmsForecast:
+    return KmsForecast(
+        requests=requests,
+        basis=sofar.basis,
+        sampled=sofar.sampled,
+        rate=quota.rate,
+        rate_source=quota.source,
+        seconds=round(requests / quota.rate, 3),
+        usd=round(requests * USD_A_REQUEST, 6),
+        requests_with_bucket_keys=math.ceil(requests * BUCKET_KEY_SHARE),
+    )

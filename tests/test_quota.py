@@ -1,0 +1,32 @@
+"""What KMS allows an account by default."""
+
+import pytest
+
+from sealift.quota import default_quota, region_of
+
+
+@pytest.mark.parametrize(
+    ("regions", "rate"),
+    [((), 10_000), (("eu-north-1",), 10_000), (("eu-central-1",), 20_000), (("us-east-1",), 100_000)],
+)
+def test_the_default_is_that_of_the_region(regions, rate):
+    assert (default_quota(regions).rate, default_quota(regions).source) == (rate, "region")
+
+
+def test_of_several_regions_the_least_counts():
+    assert default_quota({"us-east-1", "eu-west-2", "eu-west-1"}).rate == 20_000
+
+
+@pytest.mark.parametrize(
+    ("arn", "region"),
+    [
+        ("arn:aws:kms:eu-central-1:111122223333:key/1234abcd", "eu-central-1"),
+        ("arn:aws-cn:kms:cn-north-1:111122223333:alias/a:b", "cn-north-1"),
+        ("1234abcd", ""),
+        ("arn:aws:s3:::bucket", ""),
+        ("arn:aws:kms:eu-west-1", ""),
+        ("", ""),
+    ],
+)
+def test_a_keys_arn_names_its_region_and_nothing_else_does(arn, region):
+    assert region_of(arn) == region
