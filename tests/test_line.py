@@ -80,6 +80,13 @@ class QueueAgainstAModel(RuleBasedStateMachine):
         job.over = True
         self.untaken = [(owner, place) for owner, place in self.untaken if owner is not job]
 
+    @precondition(lambda self: self.returned)
+    @rule(data=st.data())
+    def drop(self, data: st.DataObject) -> None:
+        dropped = data.draw(st.lists(st.sampled_from([ticket for _, ticket in self.returned]), max_size=3))
+        self.returned = [item for item in self.returned if item[1] not in dropped]
+        self.queue.drop(dropped)
+
     @rule()
     def take(self) -> None:
         found = self.queue.take(self.now)

@@ -24,6 +24,7 @@ from sealift import (
     SourceError,
     TransferSettings,
     fetch,
+    planning,
     splitting,
 )
 from sealift.destination import Destination
@@ -71,6 +72,9 @@ async def server():
 def fill(server: FaultServer, bodies: dict[str, bytes]) -> None:
     for key, body in bodies.items():
         server.put("bucket", key, body)
+
+
+KMS_SLOW_DOWN = Answer(503, "SlowDown", "Please reduce your request rate for operations involving AWS KMS.")
 
 
 async def mirror(server, dest, *sources, observer=None, **settings):
@@ -323,6 +327,27 @@ async def test_a_plan_without_leave_to_look_counts_every_get(server, tmp_path):
     forecast = await sealift.plan(["s3://bucket"], tmp_path, settings_for(server))
     assert (forecast.kms.basis, forecast.kms.requests) == ("upper_bound", forecast.get_requests)
     assert server.gets == 0
+
+
+# ── A KMS quota ─────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_parts_that_kms_refuses_are_joined_and_the_next_ones_grow(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(planning, "SMALLEST_PART", 8 * KIB)
+    body = Generated(1024 * KIB, seed=7)
+    server.put("bucket", "k", body)
+    server.fault(op="get", do=KMS_SLOW_DOWN, times=100)
+    summary = await mirror(server, tmp_path, retry=RetrySettings(base=0.2, cap=0.2))
+    assert tree(tmp_path) == {"k": body.read(0, body.size)}
+    assert summary.kms_throttled == 100
+    assert summary.get_requests - 100 < 128 / 2, "of 128 parts of 8 KiB"
+
+
+async def test_a_part_size_that_was_chosen_stays_whatever_kms_refuses(server, tmp_path):
+    server.put("bucket", "k", Generated(1024 * KIB, seed=7))
+    server.fault(op="get", do=KMS_SLOW_DOWN, times=100)
+    summary = await mirror(server, tmp_path, transfer=TransferSettings(part_size=8 * KIB))
+    assert summary.get_requests - 100 == 128
 
 
 # ── Failing well: bodies and heads ──────────────────────────────────────────────────────────────────

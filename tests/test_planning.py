@@ -6,7 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealift.model import ByteRange, Part
-from sealift.planning import LARGEST_PART, MIB, SMALLEST_PART, count_parts, part_size_for, parts
+from sealift.planning import (
+    FILLING,
+    LARGEST_PART,
+    LARGEST_PART_UNDER_QUOTA,
+    MIB,
+    SMALLEST_PART,
+    count_parts,
+    part_size_for,
+    part_size_under_quota,
+    parts,
+)
 
 TIB = 1024**4
 LARGEST_OBJECT = 5 * TIB
@@ -75,6 +85,41 @@ def test_part_sizes_grow_with_the_object(one: int, other: int) -> None:
 @given(st.integers(0, 64 * 1024**3))
 def test_up_to_64_gib_an_object_has_at_most_1024_parts(size: int) -> None:
     assert count_parts(size, part_size_for(size)) <= 1024
+
+
+@given(any_size)
+def test_under_a_quota_parts_are_as_few_as_fill_the_link(left: int) -> None:
+    usual = part_size_for(left)
+    grown = part_size_under_quota(left, usual)
+    assert usual <= grown <= max(usual, LARGEST_PART_UNDER_QUOTA)
+    count = count_parts(left, grown)
+    assert count <= count_parts(left, usual)
+    if grown > usual:
+        assert count >= FILLING
+    if grown < LARGEST_PART_UNDER_QUOTA:
+        assert count <= FILLING
+
+
+def test_under_a_quota_of_kms_a_gib_takes_an_eighth_of_the_decrypts() -> None:
+    size = part_size_under_quota(1024 * MIB, SMALLEST_PART)
+    assert (count_parts(1024 * MIB, SMALLEST_PART), count_parts(1024 * MIB, size)) == (128, 16)
+
+
+@given(st.integers(1, 150), st.integers(1, 20), done_ranges, st.lists(st.integers(0, 60)))
+def test_parts_that_grow_on_the_way_tile_the_same(
+    size: int, part_size: int, done: list[ByteRange], growths: list[int]
+) -> None:
+    now = 0
+
+    def grown() -> int:
+        nonlocal now
+        now = max(now, growths.pop()) if growths else now
+        return now
+
+    tiles = list(parts(size, part_size, done, grown=grown))
+    covered = [place for tile in tiles for place in range(tile.range.start, tile.range.stop)]
+    assert covered == sorted(set(range(size)) - bytes_of(done))
+    assert all(len(tile.range) <= max(part_size, now) for tile in tiles)
 
 
 @given(any_size, st.integers(1, TIB))

@@ -30,13 +30,14 @@ from sealift.errors import (
     Permanent,
     RunError,
     SourceError,
+    Throttled,
     Transient,
     Unreachable,
 )
 from sealift.line import Line, Ticket
 from sealift.model import ByteRange, Outcome, Part, RemoteObject
 from sealift.partial import Blocked, PartialFile
-from sealift.planning import MIB, parts
+from sealift.planning import MIB, part_size_under_quota, parts
 from sealift.ranges import merged, missing
 from sealift.retry import after
 from sealift.s3.store import ObjectStore
@@ -100,6 +101,8 @@ class Job:
     due: int = field(init=False)
     """Bytes that were missing when it was planned."""
     received: int = 0
+    grown: int = 0
+    """Bytes of its parts from now on, where they are more than `part_size`: KMS has refused some."""
     placed: bool = False
     """It has its final name already."""
     filing: anyio.Lock | None = None
@@ -109,13 +112,15 @@ class Job:
         size = self.remote.size
         if not self.done:
             self.due = size
-            self.parts = parts(size, self.part_size)
+            self.parts = parts(size, self.part_size, grown=lambda: self.grown)
             return
         left = missing(size, self.done)
         self.due = sum(map(len, left))
         # If an earlier run fetched all of it and did not come to placing it, a part of nothing brings it there.
         self.parts = (
-            parts(size, self.part_size, self.done) if left else iter([Part(ByteRange(size, size), whole=False)])
+            parts(size, self.part_size, self.done, grown=lambda: self.grown)
+            if left
+            else iter([Part(ByteRange(size, size), whole=False)])
         )
 
     @property
@@ -175,10 +180,13 @@ class Fetcher:
     async def take(self) -> Attempt | None:
         """See `Decider.take`."""
         while (ticket := await self._next()) is not None:
-            job, part = ticket.job, ticket.part
+            job, ticket.waiting = ticket.job, False
             if not job.tickets:
                 self._jobs.add(job)
             job.tickets.add(ticket)
+            if job.grown:
+                self._join(ticket)
+            part = ticket.part
             job.drawn = job.drawn or ticket.last
             spot = self._landing.spot(job) if part.whole and job.partial is None else None
             if spot is None and job.partial is None and not job.over:
@@ -201,6 +209,31 @@ class Fetcher:
         while self._finishing >= FINISHING:
             await self._finished.wait()
         return await self._line.take()
+
+    def _grow(self, job: Job) -> None:
+        """Let the parts that are still to come be larger, as KMS allows fewer GETs than could be sent."""
+        if self._settings.transfer.part_size is None:
+            job.grown = part_size_under_quota(job.due - job.received, job.part_size)
+
+    def _join(self, ticket: Ticket[Job]) -> None:
+        """Let a part that was cut before parts grew take in its neighbours that wait, as far as it may grow."""
+        job, part = ticket.job, ticket.part.range
+        start, stop = part.start, part.stop
+        joined = set()
+        # What has begun is left alone: where it began and how far it came is needed.
+        waiting = [other for other in job.tickets if other.waiting and other.part.range.start == other.start]
+        behind = {other.start: other for other in waiting}
+        while (other := behind.get(stop)) is not None and other.part.range.stop - start <= job.grown:
+            stop = other.part.range.stop
+            joined.add(other)
+        before = {other.part.range.stop: other for other in waiting} if start == ticket.start else {}
+        while (other := before.get(start)) is not None and stop - other.start <= job.grown:
+            ticket.start = start = other.start
+            joined.add(other)
+        if joined:
+            ticket.part = Part(ByteRange(start, stop), whole=False)
+            job.tickets -= joined
+            self._line.drop(joined)
 
     def received(self, size: int) -> None:
         """See `Decider.received`."""
@@ -292,8 +325,10 @@ class Fetcher:
             ticket.failing_since = now
         again = after(error, ticket.attempts, self._settings.retry, progressed=progressed, chance=random.random())
         if again is not None:
+            if isinstance(error, Throttled) and error.service == "kms" and not ticket.part.whole:
+                self._grow(ticket.job)
             self._tally.retry(error)
-            ticket.attempts = again.attempts
+            ticket.attempts, ticket.waiting = again.attempts, True
             self._line.put_back(ticket, again.delay)
             return True
         if isinstance(error, Unreachable) and self._answered < ticket.failing_since:

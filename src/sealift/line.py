@@ -15,7 +15,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -56,6 +56,8 @@ class Ticket(Generic[J]):
     attempts: Attempts = field(default_factory=Attempts)
     progressed: bool = False
     """Bytes came in the attempt that is under way."""
+    waiting: bool = False
+    """It came back, and waits in line to be tried again."""
     failing_since: float | None = None
     """Since when every attempt failed, in the seconds of the event loop's clock."""
 
@@ -93,6 +95,11 @@ class Queue(Generic[J]):
     def put_back(self, ticket: Ticket[J], not_before: float) -> None:
         """Let a part wait until `not_before`."""
         heapq.heappush(self._returned, (not_before, next(self._numbers), ticket))
+
+    def drop(self, tickets: Collection[Ticket[J]]) -> None:
+        """Forget parts that wait."""
+        self._returned = [waiting for waiting in self._returned if waiting[2] not in tickets]
+        heapq.heapify(self._returned)
 
     def take(self, now: float) -> Ticket[J] | float | None:
         """Return the next part; or, if all have to wait, until when; or None if there are none."""
@@ -167,6 +174,10 @@ class Line(Generic[J]):
         self._queue.put_back(ticket, anyio.current_time() + delay)
         self._under_way -= 1
         self._wake()
+
+    def drop(self, tickets: Collection[Ticket[J]]) -> None:
+        """Forget parts that wait: somebody who has taken another one sees to them."""
+        self._queue.drop(tickets)
 
     def done(self) -> None:
         """Say that a part that was taken does not come back."""
