@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealift.governor import CATCH_UP, JITTER, PLATEAU, PROBES, WINDOW, Governor
+from sealift.governor import CATCH_UP, JITTER, LEAST, MOST, PATIENCE, PROBES, WINDOW, Governor
 
 # Seconds passed, requests wanted, of those under way: how many succeed and how many are refused, how many never go out.
 steps = st.lists(
@@ -81,12 +81,25 @@ def test_without_a_cap_nothing_waits_before_the_first_refusal(history: list[tupl
 
 
 def throttled(successes: int) -> Governor:
-    """Return a governor that had so many successes in its first second and one refusal at its end."""
+    """Return a governor that had so many successes in its first second, then a refusal, and a success."""
     governor = Governor()
     governor.take(0.0, successes + 1)
     for index in range(successes):
         governor.succeeded(index / successes, 0.0)
-    governor.refused(0.99, 0.0)
+    governor.refused(0.99, 0.98)
+    governor.take(0.99, 1)
+    governor.succeeded(1.0, 0.995)
+    return governor
+
+
+def steady(successes: int) -> Governor:
+    """Return a governor that has searched, and found at 2.0 that so many a second are what is allowed."""
+    governor = throttled(successes)
+    for tick in range(100):
+        for _ in range(successes // 100):
+            governor.succeeded(1 + tick / 100, 1 + tick / 100 - 0.01)
+    governor.refused(2.0, 1.99)
+    governor.succeeded(2.01, 2.005)
     return governor
 
 
@@ -96,64 +109,130 @@ def paces(governor: Governor, begin: float, seconds: float) -> list[float]:
     for tick in range(int(seconds * 100)):
         now = begin + tick / 100
         for _ in range(governor.take(now, 10_000)):
-            governor.succeeded(now, now)
+            governor.succeeded(now, now - 0.001)
         if tick % 10 == 0:
             found.append(governor.rate or 0.0)
     return found
 
 
-def test_the_first_refusal_sets_the_pace_a_little_below_what_was_allowed() -> None:
+def test_the_first_refusal_sets_the_pace_a_little_below_what_was_granted() -> None:
     governor = throttled(300)
     assert governor.quota == pytest.approx(300, rel=0.06)
     assert 0.9 * 300 <= (governor.rate or 0.0) < 300
 
 
-def test_what_was_sent_before_a_cut_is_refused_for_the_same_reason() -> None:
+def test_a_first_refusal_that_comes_late_finds_what_was_granted_before() -> None:
+    governor = Governor()
+    for index in range(200):
+        governor.succeeded(10 + index / 200, 10.0)
+    governor.refused(11.5, 10.5)
+    assert governor.quota == pytest.approx(100, rel=0.1)
+
+
+def test_what_was_sent_before_an_event_is_refused_for_the_same_reason() -> None:
     governor = throttled(300)
-    before = (governor.rate, governor.changes)
+    before = (governor.rate, governor.quota, governor.changes)
     for _ in range(500):
         governor.refused(1.05, 0.9)
-    assert (governor.rate, governor.changes) == before
+    assert (governor.rate, governor.quota, governor.changes) == before
+
+
+def test_an_event_brakes_until_what_was_sent_since_is_granted() -> None:
+    governor = steady(300)
+    governor.refused(2.1, 2.09)
+    braked = governor.rate or 0.0
+    governor.succeeded(2.11, 2.095)
+    assert governor.rate == braked
+    governor.succeeded(2.12, 2.105)
+    assert (governor.rate or 0.0) == pytest.approx(2 * braked)
 
 
 def test_while_everything_is_refused_a_few_probes_go_out_and_a_success_ends_that() -> None:
-    governor = throttled(3000)
-    usual = governor.rate or 0.0
-    now, refused = 1.0, 0
-    while now < 1.9:
+    governor = steady(3000)
+    now, refused = 2.02, 0
+    while now < 2.8:
         for _ in range(governor.take(now, 1000)):
-            governor.refused(now, now)
+            governor.refused(now + 0.001, now)
             refused += 1
-        now += 0.001
-    assert refused <= 10 + PROBES + 3000 * CATCH_UP
+        now += 0.002
+    assert refused <= 10 + PROBES + 2 * 3000 * CATCH_UP
     assert governor.rate == pytest.approx(PROBES)
-    governor.take(now, 1)
-    governor.succeeded(now, now)
-    assert (governor.rate or 0.0) == pytest.approx(usual, rel=0.05)
+    governor.succeeded(now + 0.02, now + 0.01)
+    assert (governor.rate or 0.0) > 10 * PROBES
 
 
-def test_the_pace_grows_gently_around_what_was_allowed_and_faster_beyond() -> None:
-    governor = throttled(1000)
-    grown = paces(governor, 1.0, PLATEAU + 6)
+def test_events_in_quick_succession_take_off_more_and_more() -> None:
+    governor = steady(300)
+    found = []
+    for index in range(4):
+        now = 2.1 + index / 10
+        governor.refused(now, now - 0.001)
+        governor.succeeded(now + 0.02, now + 0.01)
+        found.append(governor.rate or 0.0)
+    shares = [after / before for before, after in itertools.pairwise(found)]
+    assert shares == sorted(shares, reverse=True)
+    assert shares[-1] < 0.9
+
+
+def test_after_the_first_event_the_pace_doubles_and_only_until_the_second() -> None:
+    governor = throttled(300)
+    assert paces(governor, 1.0, 0.7)[-1] > 2 * 300
+    governor.refused(1.75, 1.749)
+    governor.succeeded(1.76, 1.755)
+    found = paces(governor, 1.8, 0.7)
+    assert found[-1] < 1.05 * found[0]
+
+
+def test_a_search_that_nobody_answers_ends() -> None:
+    governor = throttled(300)
+    for tick in range(10_000):
+        governor.take(1 + tick / 100, 10**9)
+    assert governor.rate == MOST
+
+
+def test_the_pace_grows_gently_around_what_was_granted_and_steeply_beyond() -> None:
+    governor = steady(300)
+    allowed = governor.quota or 0.0
+    grown = paces(governor, 2.02, 3 * PATIENCE)
     assert grown == sorted(grown)
-    steps = [after - before for before, after in itertools.pairwise(grown)]
-    plateau = int(PLATEAU * 10)
-    assert max(steps[plateau - 10 : plateau + 5]) < 0.002 * 1000
-    assert steps[-1] > 10 * max(steps[plateau - 10 : plateau])
+    assert grown[15] < allowed
+    assert grown[-1] > 2 * allowed
+    assert grown[int(5 * PATIENCE)] < 1.05 * allowed
+
+
+def test_the_smaller_of_two_paces_grows_faster() -> None:
+    small, large = steady(100), steady(1000)
+    shares = [paces(each, 2.02, 2 * PATIENCE)[-1] / (each.quota or 1.0) for each in (small, large)]
+    assert shares[0] > shares[1]
+
+
+def test_an_event_that_cost_many_refusals_makes_the_next_one_rarer() -> None:
+    cheap, dear = steady(300), steady(300)
+    for _ in range(30):
+        dear.refused(2.02, 1.9)
+    assert paces(cheap, 2.05, 2 * PATIENCE)[-1] > paces(dear, 2.05, 2 * PATIENCE)[-1]
 
 
 def test_a_pace_that_nobody_uses_does_not_grow() -> None:
-    governor = throttled(300)
+    governor = steady(300)
+    before = governor.rate
     for tick in range(1000):
-        governor.take(1 + tick / 10, 0)
-    assert (governor.rate or 0.0) < 300
+        governor.take(3 + tick / 10, 1)
+    assert governor.rate == before
 
 
 def test_a_growing_pace_is_seen_as_changes() -> None:
-    governor = throttled(1000)
+    governor = steady(300)
     before = governor.changes
-    paces(governor, 1.0, PLATEAU + 6)
+    paces(governor, 2.02, 3 * PATIENCE)
     assert governor.changes > before
+
+
+def test_little_is_tried_whatever_was_refused() -> None:
+    governor = Governor()
+    for index in range(50):
+        governor.refused(float(index), index - 0.5)
+    assert (governor.rate or 0.0) >= LEAST / 2
 
 
 def test_a_cap_is_used_to_the_last_percents_and_evenly() -> None:

@@ -4,16 +4,22 @@ KMS allows an account so many requests a second, shared with whatever else the a
 are left: it refuses. `Governor` finds out. Seconds are of one clock that never goes back.
 
 1. Nothing is held back until the first refusal, but for the cap that the user set.
-2. A refusal sets the pace from the success rate of the last second: that much was allowed. Whatever else is refused of
-   what had been sent before belongs to the same event and says nothing new.
-3. While what is sent afterwards is refused as well, the pace is halved, down to a few probes a second. The first
-   success ends that: a second's quota that is used up costs a few refusals, not a quota's worth.
-4. Then the pace grows along a cubic: quickly back to what was allowed, gently past it, and ever faster while nothing is
-   refused.
+2. A refusal is an event when its request was sent after the last one: then the pace is set a little below the success
+   rate that was measured. What was sent before belongs to the last event, and says nothing new.
+3. Brake: the pace is halved with every further refusal, down to a few probes a second, until what is sent is granted
+   again. So a second whose quota is used up costs some refusals, not a quota's worth.
+4. Search, once, after the first event: the pace doubles until the next. What was granted before the first refusal may
+   have been a small burst, which says little of the rate.
+5. Growth, ever after: creeping at first, then steeply, along a sixth power. A quota that stayed is met gently, within
+   a few percent; one that has doubled is found within seconds.
+
+Whoever has less grows faster, and whoever sends more is refused more often: so runs that share a quota come to share it
+evenly, without knowing of each other. docs/design.md has the simulation that chose the rule and its numbers.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 JITTER = 0.01
@@ -23,69 +29,73 @@ CATCH_UP = 0.02
 """Seconds of permits that may be made up for at once: event loops wake up late by a few milliseconds, and what the
 pace allowed meanwhile would be lost."""
 WINDOW = 1.0
-"""Seconds over which successes are counted: KMS's quotas are per second, and a bucket or a window of one holds back
-what is beyond it in bursts."""
-BINS = 20
-"""Parts of a window: it is forgotten by steps of a twentieth."""
-BACKOFF = 0.05
-"""What a refusal takes off the success rate."""
-PLATEAU = 4.0
-"""Seconds until the pace is back where it was refused."""
-DOUBLING = 6.0
-"""Seconds from there until the pace has doubled, if nothing is refused."""
-AHEAD = 1.5
-"""How much higher the pace may be than the success rate of the last second: growth that nobody uses proves nothing."""
+"""Seconds: KMS's quotas are per second, so no less tells a rate."""
+BIN = 0.05
+"""Seconds that are counted together: a twentieth of a window."""
+SPAN = 4.0
+"""Seconds over which successes are counted at the most."""
+ENOUGH = 100
+"""Successes that tell a rate to the percent; with fewer a second the counting goes back further, as far as SPAN."""
+BACKOFF = 0.02
+"""What an event takes off: of 0.015 to 0.03 all are about as good in the simulation."""
+CREEP = 0.003
+"""Growth a second at first, as a share: as much as BACKOFF in 7 s."""
+PATIENCE = 3.6
+"""Seconds until the pace would have doubled without a refusal, from which on it is growth at 60/s or less."""
+SLOW = 60.0
+"""Requests a second from which patience grows with the pace, as its cube root, so that the smaller of two runs under a
+quota overtakes. Without that, two runs at one-second windows stayed as unequal as they began."""
+MOST_PATIENCE = 3.0
+"""How much longer patience becomes by that: a single run at 10,000/s has to notice a change, too."""
+COST = 32.0
+"""How much an event's refusals lengthen patience: by so many times the seconds of the pace that they would have been.
+The dearer an event, the rarer: it is what keeps small paces, long ways and late refusals within bounds."""
+MOST_COST = 3.0
+"""How much longer patience becomes by that."""
+SEARCH = 0.3
+"""Seconds in which a search doubles the pace: from a tenth of the quota within one second."""
+TRIPS = 6.0
+"""Round trips that doubling takes at least: refusals are heard a trip late, after 12 % of growth."""
+AGAIN = 0.5
+"""Seconds within which a further event takes off twice as much as the last: the pace is far from right, and too little
+time has passed to measure how far."""
+MOST_BACKOFF = 0.25
+"""What one event takes off at the most."""
 PROBES = 10.0
 """Probes a second while everything is refused, at the most: a tenth of a second is lost where a one-second window ends,
 and ten requests are refused in one."""
-LEAST = 1.0
-"""Requests a second that are always allowed: less finds out nothing."""
+PROBING = 0.2
+"""The share of the pace that is probed with where that is less."""
+LEAST = 4.0
+"""Requests a second that are always tried: less finds out nothing within a second."""
+MOST = 1e6
+"""Requests a second beyond which nothing is searched for: ten times the largest quota of any Region."""
+TOLD = 1.1
+"""By what factor a growing pace must have changed to be told."""
+
+_BINS = int(SPAN / BIN)
+_NEVER = float("-inf")
 
 
-class _Meter:
-    """Counts what happened within the last window."""
-
-    __slots__ = ("_bin", "_counts", "_total")
-
-    def __init__(self) -> None:
-        self._counts = [0] * BINS
-        self._bin = 0
-        self._total = 0
-
-    def add(self, now: float) -> None:
-        self._turn(now)
-        self._counts[self._bin % BINS] += 1
-        self._total += 1
-
-    def count(self, now: float) -> int:
-        self._turn(now)
-        return self._total
-
-    def _turn(self, now: float) -> None:
-        there = int(now * (BINS / WINDOW))
-        if there <= self._bin:
-            return
-        for passed in range(max(self._bin + 1, there - BINS + 1), there + 1):
-            self._total -= self._counts[passed % BINS]
-            self._counts[passed % BINS] = 0
-        self._bin = there
-
-
-class _Permits:
+class Permits:
     """Evenly spaced permits: never more than `cap` in any second, if there is one."""
 
-    __slots__ = ("_at", "_each", "_fastest", "_level", "_log", "_most")
+    __slots__ = ("_at", "_each", "_fastest", "_level", "_log", "_most", "lost")
 
     def __init__(self, cap: float | None) -> None:
         self._level = 1.0
-        self._at = float("-inf")
+        self._at = _NEVER
         self._most = None if cap is None else max(1, int(cap))
         self._each = (WINDOW if cap is None or cap >= 1 else 1 / cap) + JITTER
         self._fastest = float("inf") if self._most is None else self._most / self._each
         self._log: deque[float] = deque()
+        self.lost = False
+        """Whether permits had lapsed before the last taking, as nobody took them."""
 
     def take(self, now: float, most: int, rate: float) -> int:
+        """Return how many of `most` requests may go at time `now`, `rate` a second."""
         self._level = self._due(now, rate)
+        self.lost = self._level >= _full(rate)
         self._at = max(self._at, now)
         count = min(most, int(self._level + 1e-9))
         if self._most is not None:
@@ -98,29 +108,64 @@ class _Permits:
         return count
 
     def wait(self, now: float, rate: float) -> float:
+        """Return the seconds until one may go."""
         wait = max(0.0, (1 - 1e-9 - self._due(now, rate)) / min(rate, self._fastest))
         if self._most is not None and len(self._log) >= self._most:
             wait = max(wait, self._log[-self._most] + self._each - now)
         return wait
 
     def give_back(self, count: int) -> None:
+        """Take back so many."""
         self._level += count
         for _ in range(min(count, len(self._log))):
             self._log.pop()
 
     def _due(self, now: float, rate: float) -> float:
-        if self._at == float("-inf"):
+        if self._at == _NEVER:
             return self._level
-        rate = min(rate, self._fastest)
-        full = max(1.0, rate * CATCH_UP, self._level)
-        return min(full, self._level + max(0.0, now - self._at) * rate)
+        grown = self._level + max(0.0, now - self._at) * min(rate, self._fastest)
+        return min(max(_full(rate), self._level), grown)
+
+
+def _full(rate: float) -> float:
+    """Return how many permits are kept for whoever comes late."""
+    return 1.0 + max(1.0, rate * CATCH_UP)
+
+
+class Meter:
+    """Counts what happened within the last seconds, in bins."""
+
+    __slots__ = ("_bin", "_counts")
+
+    def __init__(self) -> None:
+        self._counts = [0] * _BINS
+        self._bin = 0
+
+    def add(self, now: float) -> None:
+        """Count one."""
+        there = int(now / BIN)
+        if there > self._bin:
+            self._turn(there)
+        self._counts[self._bin % _BINS] += 1
+
+    def rate(self, now: float, seconds: float = WINDOW) -> float:
+        """Return how many there were a second, of the last `seconds` (at most SPAN)."""
+        self._turn(int(now / BIN))
+        bins = max(1, min(_BINS, int(seconds / BIN)))
+        return sum(self._counts[(self._bin - back) % _BINS] for back in range(bins)) / (bins * BIN)
+
+    def _turn(self, there: int) -> None:
+        for passed in range(max(self._bin + 1, there - _BINS + 1), there + 1):
+            self._counts[passed % _BINS] = 0
+        self._bin = max(self._bin, there)
 
 
 class Governor:
     """The pace of one KMS quota: requests a second, and never more than `cap` in any second."""
 
     __slots__ = (
-        "_allowed", "_brake", "_braked", "_cap", "_cut", "_meter", "_pace", "_permits", "_told", "changes",
+        "_allowed", "_answered", "_backoff", "_brake", "_cap", "_delay", "_event", "_grown", "_judged", "_meter",
+        "_pace", "_permits", "_refused", "_searching", "_told", "changes",
     )  # fmt: skip
 
     def __init__(self, cap: float | None = None) -> None:
@@ -129,32 +174,46 @@ class Governor:
             msg = "cap must be above zero"
             raise ValueError(msg)
         self._cap = cap
-        self._permits = _Permits(cap)
-        self._meter = _Meter()
-        self._allowed: float | None = None
+        self._permits = Permits(cap)
+        self._meter = Meter()
+        self._allowed = 0.0
         self._pace: float | None = None
-        self._cut = self._braked = float("-inf")
         self._brake = 1.0
+        self._searching = True
+        self._judged = _NEVER  # what was sent until then says nothing new
+        self._event = _NEVER
+        self._backoff = BACKOFF
+        self._refused = 0  # refusals of the last event
+        self._grown = 0.0  # seconds of growth that were used
+        self._answered = self._delay = 0.0  # seconds that a grant and a refusal take
         self._told = 0.0
         self.changes = 0
-        """Grows whenever the pace was cut, and whenever it has grown by a tenth since."""
+        """Grows whenever the pace was cut or freed, and whenever it has grown by a tenth since."""
 
     @property
     def rate(self) -> float | None:
         """Permits a second as of the last call; None is unlimited."""
-        return self._cap if self._pace is None else self._limited(self._pace)
+        pace = self._pace
+        if pace is None:
+            return self._cap
+        if self._brake < 1.0:
+            pace = max(pace * self._brake, min(pace, PROBES, max(LEAST, pace * PROBING)))
+        return pace if self._cap is None else min(pace, self._cap)
 
     @property
     def quota(self) -> float | None:
-        """Requests a second that were allowed when some were refused last; None while none were."""
-        return self._allowed
+        """Requests a second that were granted when some were refused last; None while none were."""
+        return None if self._pace is None else self._allowed
 
     def take(self, now: float, most: int) -> int:
         """Return how many of `most` requests may be sent now. They count as sent."""
-        if self._pace is not None:
-            self._grow(now, self._pace)
         rate = self.rate
-        return most if rate is None else self._permits.take(now, most, rate)
+        if rate is None:
+            return most
+        count = self._permits.take(now, most, rate)
+        if self._pace is not None and count and self._brake == 1.0 and not self._permits.lost and self._pace <= rate:
+            self._grow(count / rate)
+        return count
 
     def wait(self, now: float) -> float:
         """Return the seconds until `take` gives at least one."""
@@ -162,44 +221,75 @@ class Governor:
         return 0.0 if rate is None else self._permits.wait(now, rate)
 
     def give_back(self, count: int) -> None:
-        """Take back the permits of requests that never went out."""
+        """Take back the permits of requests that never went out, or that KMS was not asked for."""
         if self.rate is not None:
             self._permits.give_back(count)
 
     def succeeded(self, now: float, sent: float) -> None:
-        """A charged request, sent at `sent`, was decrypted."""
+        """Hear that a charged request, sent at `sent`, was granted; best as soon as the answer begins."""
         self._meter.add(now)
-        if self._brake < 1.0 and sent > self._braked:
-            self._brake = 1.0
+        self._answered += (now - sent - self._answered) / 8
+        if self._brake < 1.0:
+            if self._searching:  # answers to what was sent before the first refusal still come
+                self._settle(max(self._allowed, self._meter.rate(now)))
+            if sent > self._judged:
+                self._brake = 1.0
+                self._judged = now
+                self.changes += 1
 
     def refused(self, now: float, sent: float) -> None:
-        """A charged request, sent at `sent`, was refused by KMS."""
-        if sent <= self._braked:
+        """Hear that a charged request, sent at `sent`, was refused by KMS."""
+        self._refused += 1
+        self._delay += (now - sent - self._delay) / 8
+        if sent <= self._judged:
             return
-        self._braked = now
-        if self._pace is None or now - self._cut >= WINDOW:
-            # Where the counting began less than a window ago, the quota's burst has been used, and no more is known.
-            self._allowed = max(LEAST, float(self._meter.count(now)) / WINDOW)
-            self._cut = now
-            self._pace = self._curve(0.0)
-            self._told = self._pace
-        else:
-            self._brake /= 2
+        self._judged = now
         self.changes += 1
+        if self._brake == 1.0:
+            self._brake = 0.5
+            if self._pace is None:
+                seconds = min(SPAN, WINDOW + now - sent)
+                self._settle(self._meter.rate(now, seconds))
+            else:
+                soon = now - self._event < AGAIN and not self._searching
+                self._backoff = min(MOST_BACKOFF, 2 * self._backoff) if soon else BACKOFF
+                self._settle(self._measured(now, self._pace))
+                self._searching = False
+            self._event = now
+            self._refused = 1
+            return
+        self._brake /= 2
+        if self._brake < 0.25 and now - self._event < WINDOW:
+            # No bucket refuses two probes: it is a second's quota that is used up, and that second tells the rate.
+            self._settle(min(self._allowed, self._meter.rate(now) + 1))
+            self._searching = False
 
-    def _grow(self, now: float, before: float) -> None:
-        seconds = now - self._cut
-        self._pace = max(before, min(self._curve(seconds), AHEAD * self._meter.count(now) / WINDOW))
-        if self._pace >= 1.1 * self._told:
+    def _measured(self, now: float, pace: float) -> float:
+        """Return what the success rate of late says of the quota; the pace itself, if it says nothing against it."""
+        if self._searching:  # the counting lags behind the doubling
+            return min(pace, math.sqrt(pace * self._meter.rate(now)))
+        if now - self._event < WINDOW:
+            return pace
+        seconds = min(SPAN, now - self._event, max(WINDOW, ENOUGH / pace))
+        return min(pace, self._meter.rate(now, seconds) + 1 / seconds)
+
+    def _settle(self, allowed: float) -> None:
+        self._allowed = max(LEAST, allowed)
+        self._grown = 0.0
+        self._pace = self._told = self._curve()
+
+    def _grow(self, seconds: float) -> None:
+        self._grown += seconds
+        self._pace = self._curve()
+        if self._pace >= TOLD * self._told:
             self._told = self._pace
             self.changes += 1
 
-    def _curve(self, seconds: float) -> float:
-        allowed = self._allowed or LEAST
-        beyond = seconds - PLATEAU
-        steep = BACKOFF / PLATEAU**3 if beyond < 0 else 1 / DOUBLING**3
-        return allowed * (1 + steep * beyond**3)
-
-    def _limited(self, pace: float) -> float:
-        braked = pace if self._brake == 1.0 else max(pace * self._brake, min(pace, PROBES))
-        return braked if self._cap is None else min(braked, self._cap)
+    def _curve(self) -> float:
+        allowed, seconds = self._allowed, self._grown
+        if self._searching:
+            doubled = seconds / max(SEARCH, TRIPS * max(self._answered, self._delay))
+            return min(MOST, allowed * (1 - self._backoff) * math.pow(2, min(doubled, 60.0)))
+        patience = PATIENCE * min(MOST_PATIENCE, max(1.0, math.cbrt(allowed / SLOW)))
+        patience *= min(MOST_COST, 1 + COST * self._refused / allowed)
+        return min(MOST, allowed * (1 - self._backoff + CREEP * seconds + (seconds / patience) ** 6))
