@@ -23,7 +23,7 @@ import anyio.lowlevel
 import pytest
 
 import sealift
-from sealift import RetrySettings, TransferSettings
+from sealift import RetrySettings, TransferSettings, governor
 from sealift.config import TransportChoice
 from sealift.destination import Destination
 from sealift.fetch import Fetcher
@@ -39,6 +39,13 @@ from tests.support.sockets import connections_to
 from tests.support.stepping import stopped_at
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch):
+    """The pace goes on quickly also where KMS refuses everything: a step is not to take a second."""
+    monkeypatch.setattr(governor, "LEAST", 2000.0)
+
 
 KIB = 1024
 SIZE = 160 * KIB

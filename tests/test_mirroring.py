@@ -18,12 +18,14 @@ from sealift import (
     ConfigError,
     CredentialsError,
     Filter,
+    KmsSettings,
     LocalStorageError,
     RetrySettings,
     SelectionSettings,
     SourceError,
     TransferSettings,
     fetch,
+    governor,
     planning,
     splitting,
 )
@@ -79,6 +81,12 @@ KMS_SLOW_DOWN = Answer(503, "SlowDown", "Please reduce your request rate for ope
 
 async def mirror(server, dest, *sources, observer=None, **settings):
     return await sealift.mirror(sources or ["s3://bucket"], dest, settings_for(server, **settings), observer=observer)
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch):
+    """The pace goes on quickly also where KMS refuses everything, so that many refusals take no time."""
+    monkeypatch.setattr(governor, "LEAST", 2000.0)
 
 
 # ── What a mirror is ────────────────────────────────────────────────────────────────────────────────
@@ -337,7 +345,7 @@ async def test_parts_that_kms_refuses_are_joined_and_the_next_ones_grow(server, 
     body = Generated(1024 * KIB, seed=7)
     server.put("bucket", "k", body)
     server.fault(op="get", do=KMS_SLOW_DOWN, times=100)
-    summary = await mirror(server, tmp_path, retry=RetrySettings(base=0.2, cap=0.2))
+    summary = await mirror(server, tmp_path)
     assert tree(tmp_path) == {"k": body.read(0, body.size)}
     assert summary.kms_throttled == 100
     assert summary.get_requests - 100 < 128 / 2, "of 128 parts of 8 KiB"
@@ -348,6 +356,29 @@ async def test_a_part_size_that_was_chosen_stays_whatever_kms_refuses(server, tm
     server.fault(op="get", do=KMS_SLOW_DOWN, times=100)
     summary = await mirror(server, tmp_path, transfer=TransferSettings(part_size=8 * KIB))
     assert summary.get_requests - 100 == 128
+
+
+async def test_objects_that_need_no_kms_call_wait_for_no_cap(server, tmp_path):
+    """At one a second, the 40 that ask KMS for nothing would take the better part of a minute."""
+    for number in range(20):
+        server.put("bucket", f"bucket-key-{number}", b"x", bucket_key=True)
+        server.put("bucket", f"s3-{number}", b"x", kms_key=None)
+    with anyio.fail_after(20):
+        summary = await mirror(server, tmp_path, kms=KmsSettings(rps=1))
+    assert (summary.downloaded, server.kms_calls) == (40, 0)
+
+
+async def test_a_refusal_is_believed_over_a_header(server, tmp_path):
+    server.put("bucket", "k", Generated(64 * KIB, seed=1), bucket_key=True)
+    server.fault(op="get", do=KMS_SLOW_DOWN, times=1)
+    summary = await mirror(server, tmp_path, transfer=SMALL_PARTS)
+    assert (summary.downloaded, summary.kms_throttled) == (1, 1)
+
+
+async def test_a_plan_takes_the_cap_for_the_rate(server, tmp_path):
+    fill(server, {"a": b"x"})
+    forecast = await sealift.plan(["s3://bucket"], tmp_path, settings_for(server, kms=KmsSettings(rps=7)))
+    assert (forecast.kms.rate, forecast.kms.rate_source) == (7, "cap")
 
 
 # ── Failing well: bodies and heads ──────────────────────────────────────────────────────────────────
@@ -651,10 +682,10 @@ async def test_throttling_outlasts_any_number_of_attempts(server, tmp_path):
     server.fault(
         op="get",
         do=Answer(503, "SlowDown", "Please reduce your request rate for operations involving AWS KMS."),
-        times=50,
+        times=15,
     )
     summary = await mirror(server, tmp_path, retry=RetrySettings(max_attempts=2, base=0.0001, cap=0.001))
-    assert (summary.downloaded, summary.failed, summary.kms_throttled, summary.retries) == (1, 0, 50, 0)
+    assert (summary.downloaded, summary.failed, summary.kms_throttled, summary.retries) == (1, 0, 15, 0)
 
 
 async def test_a_throttled_listing_and_head_wait_as_well(server, tmp_path):

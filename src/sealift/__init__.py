@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sealift.config import (
         ConnectionSettings,
         Durability,
+        KmsSettings,
         SelectionSettings,
         Settings,
         StorageSettings,
@@ -48,6 +49,7 @@ _HOMES = {
     "config": (
         "ConnectionSettings",
         "Durability",
+        "KmsSettings",
         "SelectionSettings",
         "Settings",
         "StorageSettings",
@@ -79,6 +81,7 @@ __all__ = [
     "Failure",
     "Filter",
     "Forecast",
+    "KmsSettings",
     "LocalStorageError",
     "Observer",
     "Outcome",

@@ -49,6 +49,10 @@ class Decider(Protocol):
         """Return the next attempt, when there is one; None when there will be none any more. Raises RunError."""
         ...
 
+    def answered(self, number: int, *, charged: bool) -> None:
+        """Hear that an attempt's body is coming; `charged`: KMS was asked for it."""
+        ...
+
     def received(self, size: int) -> None:
         """Hear that so many body bytes came."""
         ...

@@ -123,6 +123,14 @@ class StorageSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KmsSettings:
+    """How much of the account's KMS quota a run may use."""
+
+    rps: float | None = None
+    """Requests a second for which KMS is asked, at the most, in any second; None finds out what is allowed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything that can be set about a run."""
 
@@ -130,6 +138,7 @@ class Settings:
     selection: SelectionSettings = field(default_factory=SelectionSettings)
     transfer: TransferSettings = field(default_factory=TransferSettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
+    kms: KmsSettings = field(default_factory=KmsSettings)
     retry: RetrySettings = field(default_factory=RetrySettings)
 
 

@@ -36,6 +36,7 @@ from sealift.errors import (
 )
 from sealift.line import Line, Ticket
 from sealift.model import ByteRange, Outcome, Part, RemoteObject
+from sealift.pacing import Pace
 from sealift.partial import Blocked, PartialFile
 from sealift.planning import MIB, part_size_under_quota, parts
 from sealift.ranges import merged, missing
@@ -101,6 +102,10 @@ class Job:
     due: int = field(init=False)
     """Bytes that were missing when it was planned."""
     received: int = 0
+    charged: bool = True
+    """KMS is asked for each part, as far as is known."""
+    refused: bool = False
+    """KMS has refused a part: that is believed, whatever headers say."""
     grown: int = 0
     """Bytes of its parts from now on, where they are more than `part_size`: KMS has refused some."""
     placed: bool = False
@@ -166,6 +171,7 @@ class Fetcher:
         self._tally = tally
         self._tasks = tasks
         self._start_over = start_over
+        self._pace = Pace(settings.kms.rps)
         self._jobs: set[Job] = set()
         self._numbers = 0
         self._tickets: dict[int, Ticket[Job]] = {}
@@ -180,20 +186,21 @@ class Fetcher:
     async def take(self) -> Attempt | None:
         """See `Decider.take`."""
         while (ticket := await self._next()) is not None:
-            job, ticket.waiting = ticket.job, False
+            job = ticket.job
             if not job.tickets:
                 self._jobs.add(job)
             job.tickets.add(ticket)
-            if job.grown:
-                self._join(ticket)
-            part = ticket.part
             job.drawn = job.drawn or ticket.last
-            spot = self._landing.spot(job) if part.whole and job.partial is None else None
+            spot = self._landing.spot(job) if ticket.part.whole and job.partial is None else None
             if spot is None and job.partial is None and not job.over:
                 try:
                     await self._open_partial(job)
                 except ObjectError as error:
                     self._fail(job, error)
+            if not await self._permitted(ticket):
+                self._line.done()
+                continue
+            part = ticket.part
             if job.over or not (part.whole or part.range):
                 # Failed meanwhile; or nothing is left to fetch: the last attempt failed after the last byte, or the
                 # last run ended before the object was in place.
@@ -202,13 +209,36 @@ class Fetcher:
             self._numbers += 1
             self._tickets[self._numbers] = ticket
             self._tally.get_requests += 1
+            ticket.sent = time.monotonic()
             return Attempt(self._numbers, job.remote, part, self._landing.name(job), spot)
         return None
+
+    async def _permitted(self, ticket: Ticket[Job]) -> bool:
+        """Wait until a part may be asked for; False if another part has taken it in meanwhile."""
+        job, part = ticket.job, ticket.part
+        if job.charged and not job.over and (part.whole or part.range):
+            ticket.waiting = True
+            await self._pace.permit()
+            if job.failure is not None or not ticket.waiting:
+                self._pace.give_back()
+                if not ticket.waiting:
+                    return False
+            elif job.grown:
+                self._join(ticket)
+        ticket.waiting = False
+        return True
 
     async def _next(self) -> Ticket[Job] | None:
         while self._finishing >= FINISHING:
             await self._finished.wait()
         return await self._line.take()
+
+    def _refused(self, ticket: Ticket[Job]) -> None:
+        """Hear that KMS has refused a part."""
+        self._pace.refused(ticket.sent)
+        ticket.job.charged = ticket.job.refused = True
+        if not ticket.part.whole:
+            self._grow(ticket.job)
 
     def _grow(self, job: Job) -> None:
         """Let the parts that are still to come be larger, as KMS allows fewer GETs than could be sent."""
@@ -221,7 +251,11 @@ class Fetcher:
         start, stop = part.start, part.stop
         joined = set()
         # What has begun is left alone: where it began and how far it came is needed.
-        waiting = [other for other in job.tickets if other.waiting and other.part.range.start == other.start]
+        waiting = [
+            other
+            for other in job.tickets
+            if other.waiting and other is not ticket and other.part.range.start == other.start
+        ]
         behind = {other.start: other for other in waiting}
         while (other := behind.get(stop)) is not None and other.part.range.stop - start <= job.grown:
             stop = other.part.range.stop
@@ -234,10 +268,23 @@ class Fetcher:
             ticket.part = Part(ByteRange(start, stop), whole=False)
             job.tickets -= joined
             self._line.drop(joined)
+            for other in joined:
+                other.waiting = False
 
     def received(self, size: int) -> None:
         """See `Decider.received`."""
         self._tally.receive(size)
+
+    def answered(self, number: int, *, charged: bool) -> None:
+        """See `Decider.answered`."""
+        ticket = self._tickets[number]
+        job = ticket.job
+        if charged or job.refused:
+            job.charged = True
+            self._pace.succeeded(ticket.sent)
+        elif job.charged:
+            job.charged = False
+            self._pace.give_back()
 
     def reached(self, number: int, offset: int) -> None:
         """See `Decider.reached`."""
@@ -325,11 +372,12 @@ class Fetcher:
             ticket.failing_since = now
         again = after(error, ticket.attempts, self._settings.retry, progressed=progressed, chance=random.random())
         if again is not None:
-            if isinstance(error, Throttled) and error.service == "kms" and not ticket.part.whole:
-                self._grow(ticket.job)
+            by_kms = isinstance(error, Throttled) and error.service == "kms"
+            if by_kms:
+                self._refused(ticket)
             self._tally.retry(error)
             ticket.attempts, ticket.waiting = again.attempts, True
-            self._line.put_back(ticket, again.delay)
+            self._line.put_back(ticket, 0.0 if by_kms else again.delay)
             return True
         if isinstance(error, Unreachable) and self._answered < ticket.failing_since:
             seconds = now - ticket.failing_since

@@ -187,6 +187,7 @@ class Lanes:
     async def _fetch(self, attempt: Attempt, filling: Filling) -> None:
         intake = _Intake(self, attempt, filling)
         async with self._store.open(attempt.remote, attempt.part) as body:
+            self.decider.answered(attempt.number, charged=body.charged)
             while data := await body.pour(intake):
                 size = len(data)
                 self.arrived(size)

@@ -56,8 +56,10 @@ class Ticket(Generic[J]):
     attempts: Attempts = field(default_factory=Attempts)
     progressed: bool = False
     """Bytes came in the attempt that is under way."""
+    sent: float = 0.0
+    """When the attempt that is under way was handed out, in seconds of the monotonic clock."""
     waiting: bool = False
-    """It came back, and waits in line to be tried again."""
+    """It waits in line to be tried again, or for a permit."""
     failing_since: float | None = None
     """Since when every attempt failed, in the seconds of the event loop's clock."""
 

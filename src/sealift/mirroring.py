@@ -53,6 +53,7 @@ from sealift.localpath import Clashes
 from sealift.model import Ending, Forecast, RemoteObject, Summary
 from sealift.partial import sync_file_system, translated
 from sealift.placing import Place, TreeLanding, WayMaker
+from sealift.quota import Quota
 from sealift.recording import Recorder
 from sealift.runlog import RunLog
 from sealift.s3 import LISTINGS, connected
@@ -332,7 +333,9 @@ class Run:
             await self._list_and_compare(store, compare, _Landmarks(ledger, dry=True))
         for error in self._listing_errors:
             raise error
-        kms = predict(gets, await look_at(store, sample.chosen), whole=sample.whole)
+        cap = self._settings.kms.rps
+        quota = None if cap is None else Quota(cap, "cap")
+        kms = predict(gets, await look_at(store, sample.chosen), whole=sample.whole, quota=quota)
         return forecast(self.summary(), objects=objects, size=size, gets=gets, escaped=self._escaped, kms=kms)
 
     def judge(self) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sealift.cli.arguments import parse
 from sealift.cli.layers import Display, built, merged, read_environment, read_toml, settle
 from sealift.cli.options import OPTIONS, Layer
-from sealift.config import ConnectionSettings, SelectionSettings, Settings, TransferSettings
+from sealift.config import ConnectionSettings, KmsSettings, SelectionSettings, Settings, TransferSettings
 from sealift.errors import ConfigError
 from sealift.selection import Filter
 
@@ -50,6 +50,7 @@ def test_the_example_file_is_what_it_says() -> None:
             filters=(Filter("exclude", "*.tmp"), Filter("exclude", "scratch/*"), Filter("include", "scratch/keep/*"))
         ),
         transfer=TransferSettings(part_size=16 * MIB, max_bandwidth=200e6),
+        kms=KmsSettings(rps=2000),
     )
     assert display == Display()
 

@@ -17,6 +17,8 @@ CHUNK = 64 * 1024
 class FakeBody:
     """A `Body` that is all there."""
 
+    charged = True
+
     def __init__(self, data: bytes) -> None:
         self._left = data
 

@@ -6,7 +6,15 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from sealift import ConnectionSettings, RetrySettings, SelectionSettings, Settings, StorageSettings, TransferSettings
+from sealift import (
+    ConnectionSettings,
+    KmsSettings,
+    RetrySettings,
+    SelectionSettings,
+    Settings,
+    StorageSettings,
+    TransferSettings,
+)
 from sealift.errors import ObjectError
 from sealift.model import Outcome
 from sealift.tally import Unobserved
@@ -22,6 +30,7 @@ def settings_for(
     transfer: TransferSettings | None = None,
     selection: SelectionSettings | None = None,
     storage: StorageSettings | None = None,
+    kms: KmsSettings | None = None,
     retry: RetrySettings = QUICK,
     **connection: object,
 ) -> Settings:
@@ -32,6 +41,7 @@ def settings_for(
         transfer=transfer or TransferSettings(),
         selection=selection or SelectionSettings(),
         storage=storage or StorageSettings(),
+        kms=kms or KmsSettings(),
         retry=retry,
     )
 

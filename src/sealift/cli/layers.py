@@ -9,7 +9,14 @@ from typing import Any
 
 from sealift.cli.arguments import as_filter, did_you_mean
 from sealift.cli.options import BY_NAME, FILTERS, OPTIONS, Layer, Option
-from sealift.config import ConnectionSettings, SelectionSettings, Settings, StorageSettings, TransferSettings
+from sealift.config import (
+    ConnectionSettings,
+    KmsSettings,
+    SelectionSettings,
+    Settings,
+    StorageSettings,
+    TransferSettings,
+)
 from sealift.errors import ConfigError
 from sealift.retry import RetrySettings
 from sealift.selection import Filter
@@ -109,6 +116,7 @@ def built(layer: Layer) -> tuple[Settings, Display]:
         "selection": {"filters": layer.filters},
         "transfer": {},
         "storage": {},
+        "kms": {},
         "retry": {},
         "display": {},
     }
@@ -122,6 +130,7 @@ def built(layer: Layer) -> tuple[Settings, Display]:
         selection=SelectionSettings(**sections["selection"]),
         transfer=TransferSettings(**sections["transfer"]),
         storage=StorageSettings(**sections["storage"]),
+        kms=KmsSettings(**sections["kms"]),
         retry=RetrySettings(**sections["retry"]),
     )
     return settings, Display(**sections["display"])

@@ -317,6 +317,15 @@ OPTIONS: tuple[Option, ...] = (
         default="no limit",
     ),
     _setting(
+        "kms",
+        "rps",
+        "kms-rps",
+        COUNT,
+        _HOW,
+        "most requests a second for which KMS is asked, in any second, refused ones included",
+        default="no limit but what KMS allows",
+    ),
+    _setting(
         "storage",
         "durability",
         "durability",

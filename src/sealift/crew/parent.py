@@ -184,8 +184,11 @@ class Crew:
             answers.cancel_scope.cancel()
 
     def _note(self, worker: _Worker, message: Message) -> None:
-        _, worker.lanes, received, reached, ends = message
+        _, worker.lanes, answered, received, reached, ends = message
         decider = self._decider
+        for number, charged in answered:
+            if number in worker.handed:
+                decider.answered(number, charged=charged)
         if received:
             decider.received(received)
         for number, offset in reached:

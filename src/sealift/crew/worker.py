@@ -59,6 +59,7 @@ class _Parent:
         self._over = False
         self._arrived = anyio.Event()
         self._received = 0
+        self._answered: list[tuple[int, bool]] = []
         self._reached: dict[int, int] = {}
         self._ends: list[Message] = []
         self._telling: asyncio.TimerHandle | None = None
@@ -77,6 +78,11 @@ class _Parent:
                 return None
             await self._arrived.wait()
         return self._attempts.popleft()
+
+    def answered(self, number: int, *, charged: bool) -> None:
+        """See `Decider.answered`."""
+        self._answered.append((number, charged))
+        self._tell_soon()
 
     def received(self, size: int) -> None:
         """See `Decider.received`."""
@@ -147,10 +153,11 @@ class _Parent:
         if self._telling is not None:
             self._telling.cancel()
             self._telling = None
-        if self._received or self._reached or self._ends:
+        if self._answered or self._received or self._reached or self._ends:
             limit = 0 if self.lanes is None else self.lanes.limit
-            self._channel.send(("news", limit, self._received, list(self._reached.items()), self._ends))
-            self._received, self._reached, self._ends = 0, {}, []
+            news = ("news", limit, self._answered, self._received, list(self._reached.items()), self._ends)
+            self._channel.send(news)
+            self._answered, self._received, self._reached, self._ends = [], 0, {}, []
 
     def _tell_soon(self) -> None:
         if self._telling is None:

@@ -35,7 +35,7 @@ from sealift.errors import (
 from sealift.model import Encryption, Part, RemoteObject
 from sealift.s3.pagexml import parse_page
 from sealift.s3.plainhttp import refuse_plain_http
-from sealift.s3.response import check_head, encryption_of
+from sealift.s3.response import check_head, encryption_of, is_charged
 from sealift.s3.signing import Credentials
 from sealift.s3.store import Page, Sink, pour_what_is_read
 from sealift.s3.tls import tls_context
@@ -58,9 +58,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class SdkBody:
     """A `Body` that aiohttp receives. Counts its bytes: a chunked body announces no length."""
 
-    __slots__ = ("_left", "_remote", "_stream")
+    __slots__ = ("_left", "_remote", "_stream", "charged")
 
-    def __init__(self, stream: Any, remote: RemoteObject, length: int) -> None:
+    def __init__(self, stream: Any, remote: RemoteObject, length: int, *, charged: bool) -> None:
+        self.charged = charged
+        """See `Body.charged`."""
         self._stream = stream
         self._remote = remote
         self._left = length
@@ -270,7 +272,8 @@ class SdkStore:
         async with self._client() as client:
             with _translated("get", remote.bucket, remote.key):
                 answer = await client.get_object(**request)
-            body = SdkBody(answer["Body"], remote, len(part.range))
+            charged = is_charged(answer["ResponseMetadata"]["HTTPHeaders"])
+            body = SdkBody(answer["Body"], remote, len(part.range), charged=charged)
             try:
                 check_head(
                     remote,

@@ -39,6 +39,11 @@ class Sink(Protocol):
 class Body(Protocol):
     """The bytes of one part, on their way. Its head was checked: it is the right range of the right version."""
 
+    @property
+    def charged(self) -> bool:
+        """Whether KMS was asked for them, by the head's account of the object's encryption."""
+        ...
+
     async def read(self) -> bytes | memoryview:
         """Return the next bytes as they come, at most a few hundred KiB; none once all have come.
 

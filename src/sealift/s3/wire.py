@@ -30,7 +30,7 @@ from sealift.s3.heads import Head, MalformedResponseError
 from sealift.s3.pagexml import parse_page
 from sealift.s3.pool import Origin, Pool, UnreachableError
 from sealift.s3.refusal import LARGEST_DOCUMENT, refusal_of
-from sealift.s3.response import check_head, encryption_of
+from sealift.s3.response import check_head, encryption_of, is_charged
 from sealift.s3.route import Access, Route
 from sealift.s3.signing import Credentials, Signer, encoded_path, encoded_query
 from sealift.s3.store import Page, Sink, pour_what_is_read
@@ -73,9 +73,11 @@ class _Bucket:
 class WireBody:
     """The bytes of one part, and the way to them: an async context manager and `store.Body` in one."""
 
-    __slots__ = ("_connection", "_left", "_part", "_pool", "_remote", "_store")
+    __slots__ = ("_connection", "_left", "_part", "_pool", "_remote", "_store", "charged")
 
     def __init__(self, store: WireStore, remote: RemoteObject, part: Part) -> None:
+        self.charged = True
+        """See `Body.charged`."""
         self._store = store
         self._remote = remote
         self._part = part
@@ -102,6 +104,7 @@ class WireBody:
             raise
         if head.content_length is None:
             self._left = len(part.range)
+        self.charged = is_charged(headers)
         return self
 
     async def __aexit__(

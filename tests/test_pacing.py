@@ -1,0 +1,100 @@
+"""Waiting for permits to ask KMS."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from sealift.pacing import Pace
+
+pytestmark = pytest.mark.anyio
+
+
+class Clock:
+    """A clock that goes on when somebody sleeps, and only then."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def time(self) -> float:
+        return self.now
+
+    async def within(self, event: anyio.Event, seconds: float) -> None:
+        await anyio.lowlevel.checkpoint()
+        if not event.is_set():
+            self.now += seconds + 1e-4  # as event loops do
+
+
+def paced(cap: float | None) -> tuple[Pace, Clock]:
+    clock = Clock()
+    return Pace(cap, clock=clock.time, within=clock.within), clock
+
+
+async def permits(pace: Pace, clock: Clock, *, tasks: int, each: int) -> list[float]:
+    """Let some tasks ask KMS so many times each; return when they did."""
+    sent: list[float] = []
+
+    async def work() -> None:
+        for _ in range(each):
+            await pace.permit()
+            sent.append(clock.now)
+            pace.succeeded(clock.now)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(tasks):
+            group.start_soon(work)
+    return sent
+
+
+async def test_nothing_waits_before_the_first_refusal() -> None:
+    pace, clock = paced(None)
+    assert len(await permits(pace, clock, tasks=8, each=50)) == 400
+    assert clock.now == 1000.0
+    assert not pace.limits
+
+
+async def test_no_second_has_more_permits_than_the_cap_whoever_asks() -> None:
+    pace, clock = paced(100)
+    assert pace.limits
+    sent = await permits(pace, clock, tasks=7, each=50)
+    assert len(sent) == 350
+    assert all(later - sooner >= 1 for sooner, later in zip(sent, sent[100:], strict=False))
+    assert sent[-1] - sent[0] < 350 / 98
+
+
+async def test_after_a_refusal_permits_wait() -> None:
+    pace, clock = paced(None)
+    await permits(pace, clock, tasks=1, each=100)
+    clock.now += 0.5
+    pace.refused(1000.0)
+    assert pace.limits
+    sent = await permits(pace, clock, tasks=3, each=20)
+    assert sent[-1] > sent[0]
+
+
+async def test_a_permit_that_was_not_needed_is_the_next_ones() -> None:
+    pace, clock = paced(1)
+    for _ in range(1000):
+        await pace.permit()
+        pace.give_back()
+    assert clock.now == 1000.0
+
+
+async def test_who_waits_already_gets_it_as_well() -> None:
+    pace = Pace(0.001)
+    await pace.permit()
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(pace.permit)
+            await anyio.wait_all_tasks_blocked()
+            pace.give_back()
+
+
+async def test_who_is_cancelled_while_waiting_leaves_the_turn_to_the_next() -> None:
+    pace, clock = paced(1)
+    await pace.permit()
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await pace.permit()
+    await pace.permit()
+    assert clock.now > 1000.0
