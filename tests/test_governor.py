@@ -3,6 +3,9 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from benchmarks.kms.fleet import Kind, Single, shared, single
+from benchmarks.kms.quota import Timetable
+from benchmarks.kms.simulation import Run, simulate
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,13 +21,13 @@ caps = st.one_of(st.integers(1, 500).map(float), st.floats(0.1, 500))
 
 def sends(governor: Governor, history: list[tuple[float, int, int, int, int]]) -> list[float]:
     """Let the history happen; return when requests went out."""
-    now, went_out, under_way = 0.0, [], []
+    now, went_out, under_way, unsent = 0.0, [], [], 0
     for pause, most, succeed, refuse, back in history:
         now += pause
+        governor.give_back(unsent)
         count = governor.take(now, most)
         assert 0 <= count <= most
         unsent = min(back, count)
-        governor.give_back(unsent)
         went_out += [now] * (count - unsent)
         under_way += [now] * (count - unsent)
         for _ in range(min(succeed, len(under_way))):
@@ -259,7 +262,58 @@ def test_a_permit_that_was_given_back_can_be_taken_again() -> None:
     assert governor.take(0.0, 5) == 1
 
 
+def test_a_permit_that_is_given_back_late_lets_no_more_through_than_the_cap() -> None:
+    governor = Governor(2.0)
+    assert governor.take(0.0, 1) == 1
+    assert governor.take(0.52, 1) == 1
+    governor.give_back(1)  # the first one
+    assert governor.take(0.6, 1) == 1
+    assert governor.take(1.1, 5) == 0, "two have gone out since 0.52"
+    assert governor.take(1.6, 5) >= 1
+
+
 @pytest.mark.parametrize("cap", [0.0, -1.0])
 def test_a_cap_that_allows_nothing_is_refused(cap: float) -> None:
     with pytest.raises(ValueError, match="above zero"):
         Governor(cap)
+
+
+@pytest.mark.parametrize(
+    ("rates", "objects", "kind", "slowest", "refused"),
+    [
+        ((300.0,), 6000, "bucket", 1.0, 0.01),
+        ((300.0,), 6000, "small bucket", 1.05, 0.01),
+        ((300.0,), 6000, "windows", 1.02, 0.01),
+        ((3000.0,), 6000, "windows", 1.05, 0.02),
+        ((300.0, 150.0), 4500, "bucket", 1.08, 0.02),
+    ],
+)
+def test_a_run_by_itself_takes_little_more_than_the_quota_demands(
+    rates: tuple[float, ...], objects: int, kind: Kind, slowest: float, refused: float
+) -> None:
+    """Short scenarios of benchmarks/kms/fleet.py; the refused ones are a share of the objects."""
+    time, share = single(Governor, Single("", kind, Timetable(rates, 10.0), objects), 1)
+    assert time <= slowest
+    assert share <= refused
+
+
+def test_two_runs_share_evenly_and_leave_others_what_is_theirs() -> None:
+    found = shared(Governor, "bucket", seed=1, seconds=200)
+    assert found.ratio <= 1.3
+    assert found.background <= 0.01
+    assert found.used >= 0.95
+
+
+def test_a_cap_is_kept_where_the_network_is_uneven() -> None:
+    """What the server sees: 5 ms there and back, a fifth of that more or less."""
+    seen: list[float] = []
+
+    class Everything:
+        def grants(self, now: float) -> bool:
+            seen.append(now)
+            return True
+
+    simulate(Everything(), [Run(Governor(100.0), trip=0.005)], 20)
+    assert len(seen) >= 0.98 * 100 * 20
+    seen.sort()
+    assert all(after - first >= WINDOW for first, after in zip(seen, seen[100:], strict=False))

@@ -36,12 +36,14 @@ SPAN = 4.0
 """Seconds over which successes are counted at the most."""
 ENOUGH = 100
 """Successes that tell a rate to the percent; with fewer a second the counting goes back further, as far as SPAN."""
-BACKOFF = 0.02
-"""What an event takes off: of 0.015 to 0.03 all are about as good in the simulation."""
+BACKOFF = 0.03
+"""What an event takes off. From 0.015 to 0.03 small paces are refused less, and little else changes; with more, what
+begins anew each second is used less."""
 CREEP = 0.003
-"""Growth a second at first, as a share: as much as BACKOFF in 7 s."""
-PATIENCE = 3.6
-"""Seconds until the pace would have doubled without a refusal, from which on it is growth at 60/s or less."""
+"""Growth a second at first, as a share: as much as BACKOFF in 10 s."""
+PATIENCE = 3.3
+"""Seconds after an event in which the pace doubles if nothing is refused, where it is SLOW or less. A quota that has
+doubled is followed in about as much, and one that stays is met in half of it."""
 SLOW = 60.0
 """Requests a second from which patience grows with the pace, as its cube root, so that the smaller of two runs under a
 quota overtakes. Without that, two runs at one-second windows stayed as unequal as they began."""
@@ -118,7 +120,7 @@ class Permits:
         """Take back so many."""
         self._level += count
         for _ in range(min(count, len(self._log))):
-            self._log.pop()
+            self._log.popleft()  # whichever it was, what is left in the log is not older than what was sent
 
     def _due(self, now: float, rate: float) -> float:
         if self._at == _NEVER:
