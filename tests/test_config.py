@@ -18,6 +18,7 @@ from sealift.config import (
     one_of,
     or_auto,
     parse_count,
+    parse_percent,
     parse_rate,
     parse_size,
 )
@@ -76,9 +77,9 @@ def test_bits_are_not_taken_for_bytes(text: str) -> None:
 
 @given(st.text(max_size=30))
 def test_any_text_is_a_number_or_a_config_error(text: str) -> None:
-    for parse in (parse_size, parse_rate, parse_count):
+    for parse in (parse_size, parse_rate, parse_count, parse_percent):
         with suppress(ConfigError):
-            assert parse(text) >= 1
+            assert parse(text) > 0
 
 
 @pytest.mark.parametrize(("text", "rate"), [("50MB/s", 5e7), ("50MBps", 5e7), ("8MiB", 2.0**23), ("1000", 1000.0)])
@@ -147,3 +148,14 @@ def test_settings_are_frozen_and_complete_without_arguments() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         settings.retry = settings.retry  # type: ignore[misc]
     assert settings == Settings()
+
+
+@pytest.mark.parametrize(("text", "percent"), [("50", 50), ("12.5%", 12.5), ("100", 100), ("1%", 1)])
+def test_a_share_is_a_percentage(text, percent):
+    assert parse_percent(text) == percent
+
+
+@pytest.mark.parametrize("text", ["0", "0.0%", "101", "100.1", "-5", "half", "", "1e1"])
+def test_what_is_no_share_is_refused(text):
+    with pytest.raises(ConfigError, match="is not a share"):
+        parse_percent(text)

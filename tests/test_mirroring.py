@@ -56,6 +56,7 @@ from tests.support.faultserver import (
 )
 from tests.support.faultserver.wire import xml_response
 from tests.support.running import Watcher, partials, settings_for, tree
+from tests.support.servicequotas import applied, refused, service_quotas
 from tests.support.smalldisk import small_tmpfs
 
 pytestmark = pytest.mark.anyio
@@ -379,6 +380,31 @@ async def test_a_plan_takes_the_cap_for_the_rate(server, tmp_path):
     fill(server, {"a": b"x"})
     forecast = await sealift.plan(["s3://bucket"], tmp_path, settings_for(server, kms=KmsSettings(rps=7)))
     assert (forecast.kms.rate, forecast.kms.rate_source) == (7, "cap")
+
+
+async def test_a_share_is_one_of_the_quota_that_service_quotas_tells(server, tmp_path, monkeypatch):
+    fill(server, {"a": b"x"})
+    async with service_quotas(GetServiceQuota=applied(5_000)) as service:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SERVICE_QUOTAS", service.url)
+        shares = [KmsSettings(share=10), KmsSettings(share=10, rps=7)]
+        plans = [await sealift.plan(["s3://bucket"], tmp_path, settings_for(server, kms=kms)) for kms in shares]
+        summary = await mirror(server, tmp_path, kms=KmsSettings(share=10))
+    assert [plan.kms.rate for plan in plans] == [500, 7]
+    assert summary.downloaded == 1
+    assert len(service.asked) == 3
+
+
+async def test_where_service_quotas_does_not_tell_the_share_is_one_of_the_default_and_that_is_said(
+    server, tmp_path, monkeypatch
+):
+    fill(server, {"a": b"x"})
+    watcher = Watcher()
+    async with service_quotas(GetServiceQuota=refused("AccessDeniedException", "no")) as service:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SERVICE_QUOTAS", service.url)
+        settings = settings_for(server, kms=KmsSettings(share=10), region="eu-west-2")
+        forecast = await sealift.plan(["s3://bucket"], tmp_path, settings, observer=watcher)
+    assert (forecast.kms.rate, forecast.kms.rate_source) == (2_000, "cap")
+    assert any("default quota of eu-west-2, 20,000/s" in note and "AccessDenied" in note for note in watcher.notes)
 
 
 # ── Failing well: bodies and heads ──────────────────────────────────────────────────────────────────

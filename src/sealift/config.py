@@ -128,6 +128,8 @@ class KmsSettings:
 
     rps: float | None = None
     """Requests a second for which KMS is asked, at the most, in any second; None finds out what is allowed."""
+    share: float | None = None
+    """Of the account's quota, in percent: a cap as well, and the lower of the two holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +167,14 @@ def parse_size(text: str) -> int:
 def parse_rate(text: str) -> float:
     """Read bytes a second: a size, with or without `/s`. Raises ConfigError."""
     return float(parse_size(text.removesuffix("/s").removesuffix("ps")))
+
+
+def parse_percent(text: str) -> float:
+    """Read a share: `50` or `12.5`, with or without `%`; above 0 and 100 at the most. Raises ConfigError."""
+    number = text.strip().removesuffix("%")
+    if not re.fullmatch(r"[0-9]{1,3}(?:\.[0-9]{1,6})?", number) or not 0 < float(number) <= 100:
+        raise ConfigError(f"{text!r} is not a share: write a number above 0 and up to 100, as in 50 for one half")
+    return float(number)
 
 
 def parse_count(text: str) -> int:

@@ -19,6 +19,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial as bind
 from pathlib import Path
@@ -28,7 +29,7 @@ from anyio import from_thread
 from anyio.streams.memory import MemoryObjectSendStream
 from anyio.to_thread import run_sync
 
-from sealift.config import Check, Durability, Settings
+from sealift.config import Check, Durability, KmsSettings, Settings
 from sealift.crew.parent import Crew
 from sealift.crew.rule import CrewRule
 from sealift.crew.worker import Orders
@@ -53,12 +54,13 @@ from sealift.localpath import Clashes
 from sealift.model import Ending, Forecast, RemoteObject, Summary
 from sealift.partial import sync_file_system, translated
 from sealift.placing import Place, TreeLanding, WayMaker
-from sealift.quota import Quota
+from sealift.quota import Quota, default_quota
 from sealift.recording import Recorder
 from sealift.runlog import RunLog
 from sealift.s3 import LISTINGS, connected
 from sealift.s3.persistent import PersistentStore
 from sealift.s3.route import Access
+from sealift.s3.servicequotas import account_quota
 from sealift.s3.store import ObjectStore
 from sealift.sampling import look_at
 from sealift.selection import Ownership, Selection, Source, parse_sources
@@ -102,6 +104,7 @@ async def mirror(
             observers.add(await run_sync(_begin_log, destination, settings))
             with await run_sync(_open_ledger, state, settings, run) or nullcontext() as ledger:
                 async with connected(settings, run.tally) as store:
+                    await run.settle_cap(store)
                     await run.mirror(store, destination, ledger)
             run.judge()
     except RunError as error:
@@ -131,9 +134,19 @@ async def plan(
             state = settings.storage.state or destination.path / OWN_DIRECTORY
             with await run_sync(Ledger.open_to_read, state, run.warn_from_anywhere) or nullcontext() as ledger:
                 async with connected(settings, run.tally) as store:
+                    await run.settle_cap(store)
                     return await run.forecast(store, destination, ledger, sample)
     finally:
         observers.finished(run.summary())
+
+
+async def _region(store: PersistentStore, settings: Settings, buckets: Sequence[str]) -> str:
+    """Return the Region of the first bucket, where its key is as a rule."""
+    access = await store.access_for(buckets[:1])
+    if access is not None:
+        return (await access.route(buckets[0])).region
+    environ = os.environ.get
+    return settings.connection.region or environ("AWS_REGION") or environ("AWS_DEFAULT_REGION") or "us-east-1"
 
 
 def _state(destination: Destination, settings: Settings) -> Path:
@@ -252,6 +265,24 @@ class Run:
             from_thread.run_sync(self.warn, text)
         except RuntimeError:  # this is the event loop's thread
             self.warn(text)
+
+    async def settle_cap(self, store: PersistentStore) -> None:
+        """Turn a share of the account's KMS quota into requests a second. Raises ConfigError."""
+        kms = self._settings.kms
+        if kms.share is None:
+            return
+        region = await _region(store, self._settings, [source.bucket for _, source in self._ownership.sources])
+        try:
+            rate = await account_quota(self._settings.connection, region)
+        except SourceError as error:
+            rate = default_quota([region]).rate
+            self.warn(f"--kms-share is taken of the default quota of {region}, {rate:,.10g}/s: {error.message}")
+        else:
+            self.tally.observer.noted("info", f"the account's KMS quota in {region} is {rate:,.10g}/s")
+        cap = rate * kms.share / 100
+        self._settings = replace(
+            self._settings, kms=KmsSettings(rps=cap if kms.rps is None else min(cap, kms.rps), share=kms.share)
+        )
 
     async def mirror(self, store: PersistentStore, destination: Destination, ledger: Ledger | None) -> None:
         """Run the stages. Raises RunError for what ends the run at once; `judge` looks at the rest."""

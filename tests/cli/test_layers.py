@@ -50,7 +50,7 @@ def test_the_example_file_is_what_it_says() -> None:
             filters=(Filter("exclude", "*.tmp"), Filter("exclude", "scratch/*"), Filter("include", "scratch/keep/*"))
         ),
         transfer=TransferSettings(part_size=16 * MIB, max_bandwidth=200e6),
-        kms=KmsSettings(rps=2000),
+        kms=KmsSettings(rps=2000, share=50),
     )
     assert display == Display()
 

@@ -10,7 +10,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sealift.config import Check, Durability, TransportChoice, one_of, or_auto, parse_count, parse_rate, parse_size
+from sealift.config import (
+    Check,
+    Durability,
+    TransportChoice,
+    one_of,
+    or_auto,
+    parse_count,
+    parse_percent,
+    parse_rate,
+    parse_size,
+)
 from sealift.errors import ConfigError
 from sealift.selection import Filter
 
@@ -106,6 +116,7 @@ SIZE_OR_AUTO = Kind(
     metavar="SIZE|auto", read=or_auto(parse_size), toml=(int, str), expects='a size, as in "16MiB", or "auto"'
 )
 RATE = Kind(metavar="RATE", read=parse_rate, toml=(int, str), expects='a rate, as in "50MB/s"')
+PERCENT = Kind(metavar="PERCENT", read=parse_percent, toml=(int, float, str), expects="a share in percent, as in 50")
 TRANSPORT = Kind(metavar="auto|wire|sdk", read=one_of(TransportChoice), toml=(str,), expects='"auto", "wire" or "sdk"')
 DURABILITY = Kind(metavar="none|batch|file", read=one_of(Durability), toml=(str,), expects='"none", "batch" or "file"')
 CHECK = Kind(metavar="ledger|size-mtime", read=one_of(Check), toml=(str,), expects='"ledger" or "size-mtime"')
@@ -324,6 +335,16 @@ OPTIONS: tuple[Option, ...] = (
         _HOW,
         "most requests a second for which KMS is asked, in any second, refused ones included",
         default="no limit but what KMS allows",
+    ),
+    _setting(
+        "kms",
+        "share",
+        "kms-share",
+        PERCENT,
+        _HOW,
+        "as --kms-rps, in percent of the account's quota, by Service Quotas, or else of the Region's default quota",
+        default="no limit but what KMS allows",
+        verbs=MIRRORING,
     ),
     _setting(
         "storage",
