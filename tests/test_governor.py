@@ -317,3 +317,21 @@ def test_a_cap_is_kept_where_the_network_is_uneven() -> None:
     assert len(seen) >= 0.98 * 100 * 20
     seen.sort()
     assert all(after - first >= WINDOW for first, after in zip(seen, seen[100:], strict=False))
+
+
+def test_refusals_beside_the_first_flood_do_not_end_the_search() -> None:
+    """What was sent before the first refusal empties a bucket, and so refuses what is sent after it."""
+    governor = Governor()
+    assert governor.take(0.0, 96) == 96
+    for _ in range(40):
+        governor.succeeded(0.02, 0.0)
+    governor.refused(0.03, 0.0)
+    governor.succeeded(0.05, 0.04)
+    governor.refused(0.07, 0.06)
+    for tick in range(40, 250):
+        now = tick / 100
+        for _ in range(governor.take(now, 100)):
+            governor.succeeded(now, now)
+    rate = governor.rate
+    assert rate is not None
+    assert rate > 300
