@@ -132,7 +132,9 @@ async def test_every_request_says_what_asks_it(server):
     async with store_at(server) as store:
         await store.list_page("bucket", "")
     [request] = server.requests
-    assert re.fullmatch(r"sealift/\S+ aiobotocore/\S+ Python/\S+ \S+ botocore/\S+", request.headers["user-agent"])
+    assert re.fullmatch(
+        r"sealift/\S+ aiobotocore/\S+ Python/\S+ \S+ awscrt/\S+ botocore/\S+", request.headers["user-agent"]
+    )
 
 
 async def test_without_signing_there_is_no_signature_and_nothing_to_renew(server, monkeypatch):

@@ -95,7 +95,7 @@ async def test_the_same_at_an_endpoint_of_ones_own(endpoint_url, bucket):
         ("b--use1-az4--x-s3", "S3 Express"),
         ("p--use1-az4--xa-s3", "S3 Express"),
         ("arn:aws:s3::123456789012:accesspoint/a.mrap", "SigV4A"),
-        ("arn:aws:s3-outposts:us-west-2:123456789012:outpost/op-1/accesspoint/p", "s3-outposts"),
+        ("arn:aws:s3-outposts:us-west-2:123456789012:outpost/op-1/accesspoint/p", "AWS4-ECDSA"),
         ("arn:aws:s3-object-lambda:us-west-2:123456789012:accesspoint/p", "s3-object-lambda"),
     ],
 )
