@@ -13,11 +13,13 @@ from sealift.config import (
     SDK_CONCURRENCY,
     SPARE_DESCRIPTORS,
     Durability,
+    MaxDelete,
     Settings,
     TransferSettings,
     one_of,
     or_auto,
     parse_count,
+    parse_max_delete,
     parse_percent,
     parse_rate,
     parse_size,
@@ -102,6 +104,24 @@ def test_a_count_is_a_whole_number(text: str, count: int) -> None:
 def test_what_is_no_count_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="whole number of at least 1"):
         parse_count(text)
+
+
+@pytest.mark.parametrize("text", ["0", "1000", "0%", "50%", "100%", " 5% "])
+def test_how_much_may_be_deleted_is_a_number_or_a_share(text: str) -> None:
+    assert str(parse_max_delete(text)) == text.strip()
+
+
+@pytest.mark.parametrize("text", ["", "%", "-1", "101%", "1.5", "0.5%", "50 %", "all", "1" * 19, "1\n%"])
+def test_what_is_neither_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="neither a number of files nor a percentage"):
+        parse_max_delete(text)
+
+
+@given(st.integers(0, 100), st.integers(0, 10**9), st.integers(0, 10**9))
+def test_a_share_allows_what_is_not_more_than_it(percent: int, deleted: int, of: int) -> None:
+    assert MaxDelete(percent, percent=True).allows(deleted, of) == (deleted / 100 * 100 <= percent * of / 100)
+    assert MaxDelete(deleted, percent=False).allows(deleted, of)
+    assert not MaxDelete(deleted, percent=False).allows(deleted + 1, of)
 
 
 def test_auto_is_none_and_everything_else_is_read() -> None:

@@ -429,6 +429,21 @@ def test_only_files_are_removed(destination: Destination) -> None:
         destination.remove_file(local_path("d/", 0))
 
 
+def test_only_empty_directories_are_removed(dest: Path, destination: Destination) -> None:
+    put(destination, "d/e/a")
+    put(destination, "f")
+    (dest / "link").symlink_to(dest / "d")
+    for segments in [(b"d",), (b"d", b"e"), (b"f",), (b"link",), (b"link", b"e"), (b"f", b"x"), (b"missing", b"x")]:
+        assert not destination.remove_directory(segments)
+    assert tree(dest).keys() == {"d", "d/e", "d/e/a", "f", "link"}
+    assert destination.remove_file(local_path("d/e/a", 1))
+    assert destination.remove_directory((b"d", b"e"))
+    assert destination.remove_directory((b"d",))
+    assert not destination.remove_directory((b"d",))
+    put(destination, "d/e/a")
+    assert "d/e/a" in tree(dest)
+
+
 def test_a_directory_is_new_once(destination: Destination) -> None:
     assert destination.make_directory((b"a", b"b"))
     assert not destination.make_directory((b"a", b"b"))

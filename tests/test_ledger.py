@@ -97,7 +97,7 @@ def test_directories_of_sealifts_own_making_are_told_from_others(ledger):
     ledger.write(Changes(directories=["a", "a/b", "a"]))
     assert ledger.made(["a", "a/b", "c"]) == {"a", "a/b"}
 
-    ledger.write(Changes(gone=["a/b"]))
+    ledger.write(Changes(gone=["a"], removed=["a/b"]))
     assert ledger.made(["a", "a/b"]) == {"a"}
 
 
@@ -178,10 +178,11 @@ def test_an_empty_file_becomes_a_ledger(tmp_path, notes):
     assert notes == []
 
 
-@pytest.mark.parametrize("act", ["read", "write"])
+@pytest.mark.parametrize("act", ["read", "made", "write"])
 def test_damage_that_shows_later_on_costs_what_was_recorded_and_no_more(tmp_path, notes, act):
     with Ledger.open(tmp_path, notes.append) as ledger:
-        ledger.write(Changes(records=[record(f"{number:06d}") for number in range(3000)]))
+        numbers = [f"{number:06d}" for number in range(3000)]
+        ledger.write(Changes(records=list(map(record, numbers)), directories=numbers))
     whole = bytearray((tmp_path / LEDGER).read_bytes())
     whole[8192:] = b"\xff" * len(whole[8192:])  # what is looked at on opening is spared
     (tmp_path / LEDGER).write_bytes(whole)
@@ -189,6 +190,8 @@ def test_damage_that_shows_later_on_costs_what_was_recorded_and_no_more(tmp_path
     with Ledger.open(tmp_path, notes.append) as ledger:
         if act == "read":
             assert ledger.look_up(["000007"]) == {}
+        if act == "made":
+            assert ledger.made(["000007"]) == set()
         ledger.write(Changes(records=[record("a")]))
         assert everything(ledger) == [record("a")]
     assert len(notes) == 1

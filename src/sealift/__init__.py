@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         ConnectionSettings,
         Durability,
         KmsSettings,
+        MaxDelete,
         SelectionSettings,
         Settings,
         StorageSettings,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         RunError,
         SealiftError,
         SourceError,
+        TooManyDeletions,
     )
     from sealift.getting import get, get_to_stream
     from sealift.mirroring import mirror, plan
@@ -50,6 +52,7 @@ _HOMES = {
         "ConnectionSettings",
         "Durability",
         "KmsSettings",
+        "MaxDelete",
         "SelectionSettings",
         "Settings",
         "StorageSettings",
@@ -68,6 +71,7 @@ _HOMES = {
         "RunError",
         "SealiftError",
         "SourceError",
+        "TooManyDeletions",
     ),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -83,6 +87,7 @@ __all__ = [
     "Forecast",
     "KmsSettings",
     "LocalStorageError",
+    "MaxDelete",
     "Observer",
     "Outcome",
     "RetrySettings",
@@ -93,6 +98,7 @@ __all__ = [
     "SourceError",
     "StorageSettings",
     "Summary",
+    "TooManyDeletions",
     "TransferSettings",
     "TransportChoice",
     "__version__",

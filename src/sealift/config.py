@@ -110,6 +110,21 @@ class Check(enum.StrEnum):
     """By size and time, whatever the ledger says."""
 
 
+@dataclass(frozen=True, slots=True)
+class MaxDelete:
+    """How many files a run may delete: a number, or so many percent of those that the ledger has of its sources."""
+
+    number: int
+    percent: bool
+
+    def allows(self, deleted: int, of: int) -> bool:
+        """Whether so many of so many files may be deleted."""
+        return deleted * 100 <= self.number * of if self.percent else deleted <= self.number
+
+    def __str__(self) -> str:
+        return f"{self.number}{'%' * self.percent}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorageSettings:
     """How files are kept, and which are fetched again."""
@@ -120,6 +135,9 @@ class StorageSettings:
     """Everything is fetched, whatever is in its place."""
     state: Path | None = None
     """Where the ledger and the logs of runs are kept; None for DEST/.sealift."""
+    delete: bool = False
+    """Files whose object is gone are deleted."""
+    max_delete: MaxDelete = MaxDelete(50, percent=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +200,14 @@ def parse_count(text: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < 1:
         raise ConfigError(f"{text!r} is not a whole number of at least 1")
     return int(text)
+
+
+def parse_max_delete(text: str) -> MaxDelete:
+    """Read a number of files, or a share of them as in `50%`. Raises ConfigError."""
+    match = re.fullmatch(r"([0-9]{1,18})(%?)", text.strip())
+    if not match or (match[2] and int(match[1]) > 100):
+        raise ConfigError(f"{text!r} is neither a number of files nor a percentage: write for example 1000 or 10%")
+    return MaxDelete(int(match[1]), percent=bool(match[2]))
 
 
 def or_auto(parse: Callable[[str], int]) -> Callable[[str], int | None]:

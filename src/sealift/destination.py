@@ -289,6 +289,24 @@ class Destination:
         except FileNotFoundError:
             return False
 
+    def remove_directory(self, segments: Segments) -> bool:
+        """Delete an empty directory; whether it was there, and empty. Anything else stays."""
+        *parents, name = segments
+
+        def remove(fd: int) -> bool:
+            try:
+                os.rmdir(name, dir_fd=fd)
+            except OSError as error:
+                if error.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EBUSY}:
+                    raise
+                return False
+            return True
+
+        try:
+            return self._in_directory(tuple(parents), remove, LocalPath(segments, escaped=False, directory=True))
+        except (FileNotFoundError, Blocked):
+            return False
+
     def partials(self) -> frozenset[str]:
         """Return the names of the partial files (`partial_name`) that are there, or of their notes."""
         if self._partial_fd is None:

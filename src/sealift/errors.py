@@ -6,7 +6,8 @@
     │   ├─ CredentialsError
     │   ├─ AccessError
     │   ├─ LocalStorageError
-    │   └─ SourceError
+    │   ├─ SourceError
+    │   └─ TooManyDeletions
     └─ ObjectError            ends one object; the run goes on
         ├─ Transient          worth another attempt
         │   └─ Unreachable    … of which not even a connection came
@@ -90,6 +91,10 @@ class SourceError(RunError):
     """The bucket does not exist, or the endpoint cannot be reached or makes no sense."""
 
     exit_status = 5
+
+
+class TooManyDeletions(RunError):
+    """More files would be deleted than --max-delete allows; none was."""
 
 
 class ObjectError(SealiftError):

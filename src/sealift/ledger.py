@@ -108,18 +108,21 @@ class Changes:
     moves: list[tuple[str, str]] = field(default_factory=list)
     """Files that have another path now."""
     gone: list[str] = field(default_factory=list)
-    """Paths of which nothing is to be said any more, files' and directories'."""
+    """Paths of files of which nothing is to be said any more."""
+    removed: list[str] = field(default_factory=list)
+    """Directories that are not there any more."""
     directories: list[str] = field(default_factory=list)
     """Directories that are Sealift's own making."""
 
     def __len__(self) -> int:
-        return len(self.records) + len(self.moves) + len(self.gone) + len(self.directories)
+        return len(self.records) + len(self.moves) + len(self.gone) + len(self.removed) + len(self.directories)
 
     def extend(self, later: Changes) -> None:
         """Let other changes follow."""
         self.records += later.records
         self.moves += later.moves
         self.gone += later.gone
+        self.removed += later.removed
         self.directories += later.directories
 
 
@@ -210,11 +213,12 @@ class Ledger:
         return self._read(_NEXT, (_stored(after), most))
 
     def made(self, directories: Sequence[str]) -> set[str]:
-        """Return those of these directories that are Sealift's own making."""
-        with self._reading, _translating(self._directory):
+        """Return those of these directories that are Sealift's own making; none if the ledger is damaged."""
+        with self._reading, _translating(self._directory), suppress(_DamagedError), _finding_damage():
             execute = _opened(self._reader).execute
             sql = "SELECT 1 FROM directory WHERE path = ?"
             return {path for path in directories if execute(sql, (_stored(path),)).fetchone()}
+        return set()
 
     def landmarks(self, bucket: str, prefix: str) -> list[str]:
         """Return keys that were spread evenly under a prefix when it was last listed to its end; none if unknown."""
@@ -241,11 +245,12 @@ class Ledger:
         def change(writer: sqlite3.Connection) -> None:
             self._insert(writer, changes.records)
             writer.executemany("UPDATE OR REPLACE file SET path = ?2 WHERE path = ?1", _all_stored(changes.moves))
-            gone = [(_stored(path),) for path in changes.gone]
-            writer.executemany("DELETE FROM file WHERE path = ?", gone)
-            writer.executemany("DELETE FROM directory WHERE path = ?", gone)
-            made = [(_stored(path),) for path in changes.directories]
-            writer.executemany("INSERT OR IGNORE INTO directory VALUES (?)", made)
+            for statement, paths in (
+                ("DELETE FROM file WHERE path = ?", changes.gone),
+                ("DELETE FROM directory WHERE path = ?", changes.removed),
+                ("INSERT OR IGNORE INTO directory VALUES (?)", changes.directories),
+            ):
+                writer.executemany(statement, [(_stored(path),) for path in paths])
 
         self._change(change)
 

@@ -5,7 +5,8 @@
 3. **Plan**: the others stand in line as jobs, to be cut into parts as workers ask for them.
 4. **Fetch**, **write**, **commit**: a bounded pool of workers (`sealift.fetch`).
    What has its place is recorded in the ledger (`sealift.recording`), behind the run's back.
-5. **Report**: every object ends as one outcome, counted and told; the sum of them is the summary.
+5. **Delete**, where that is asked for: files whose object is gone (`sealift.deleting`), when every listing is complete.
+6. **Report**: every object ends as one outcome, counted and told; the sum of them is the summary.
 
 Between the stages are bounded streams: a slow disk holds back the network, and that the listing. A listing that
 fails ends alone; what it had listed is still fetched, and the run then says that it is not complete.
@@ -33,6 +34,7 @@ from sealift.config import Check, Durability, KmsSettings, Settings
 from sealift.crew.parent import Crew
 from sealift.crew.rule import CrewRule
 from sealift.crew.worker import Orders
+from sealift.deleting import Deletion, check
 from sealift.destination import OWN_DIRECTORY, Destination
 from sealift.diff import Diff
 from sealift.errors import (
@@ -49,9 +51,10 @@ from sealift.fetching import descriptors, fetch_all
 from sealift.kmscost import Sample, predict
 from sealift.ledger import Ledger
 from sealift.line import Line
+from sealift.listed import Listed
 from sealift.listing import list_prefix
 from sealift.localpath import Clashes
-from sealift.model import Ending, Forecast, RemoteObject, Summary
+from sealift.model import Ending, Forecast, Outcome, RemoteObject, Summary
 from sealift.partial import sync_file_system, translated
 from sealift.placing import Place, TreeLanding, WayMaker
 from sealift.quota import Quota, default_quota
@@ -102,10 +105,13 @@ async def mirror(
             await run_sync(destination.lock)
             state = await run_sync(_state, destination, settings)
             observers.add(await run_sync(_begin_log, destination, settings))
-            with await run_sync(_open_ledger, state, settings, run) or nullcontext() as ledger:
+            with (
+                await run_sync(_open_ledger, state, settings, run) or nullcontext() as ledger,
+                await run_sync(_begin_listed, settings, state) or nullcontext() as listed,
+            ):
                 async with connected(settings, run.tally) as store:
                     await run.settle_cap(store)
-                    await run.mirror(store, destination, ledger)
+                    await run.mirror(store, destination, ledger, listed)
             run.judge()
     except RunError as error:
         error.summary = run.summary()
@@ -132,10 +138,13 @@ async def plan(
     try:
         with await run_sync(bind(Destination.open, Path(dest), create=False)) as destination:
             state = settings.storage.state or destination.path / OWN_DIRECTORY
-            with await run_sync(Ledger.open_to_read, state, run.warn_from_anywhere) or nullcontext() as ledger:
+            with (
+                await run_sync(Ledger.open_to_read, state, run.warn_from_anywhere) or nullcontext() as ledger,
+                await run_sync(_begin_listed, settings, None) or nullcontext() as listed,
+            ):
                 async with connected(settings, run.tally) as store:
                     await run.settle_cap(store)
-                    return await run.forecast(store, destination, ledger, sample)
+                    return await run.forecast(store, destination, ledger, listed, sample)
     finally:
         observers.finished(run.summary())
 
@@ -170,6 +179,11 @@ def _open_ledger(state: Path, settings: Settings, run: Run) -> Ledger | None:
             raise
         run.warn(f"{error.message}; this run goes on without it")
         return None
+
+
+def _begin_listed(settings: Settings, directory: Path | None) -> Listed | None:
+    """Begin to take down what is listed, where something may be deleted."""
+    return Listed.begin(directory) if settings.storage.delete else None
 
 
 def _begin_log(destination: Destination, settings: Settings) -> RunLog:
@@ -250,6 +264,8 @@ class Run:
         self._listing_errors: list[SealiftError] = []
         self._foresees = False
         self._escaped = 0
+        self._listed: Listed | None = None
+        self._nothing_under_some = False
 
     def summary(self) -> Summary:
         """Return what was done up to now."""
@@ -284,8 +300,14 @@ class Run:
             self._settings, kms=KmsSettings(rps=cap if kms.rps is None else min(cap, kms.rps), share=kms.share)
         )
 
-    async def mirror(self, store: PersistentStore, destination: Destination, ledger: Ledger | None) -> None:
-        """Run the stages. Raises RunError for what ends the run at once; `judge` looks at the rest."""
+    async def mirror(
+        self, store: PersistentStore, destination: Destination, ledger: Ledger | None, listed: Listed | None
+    ) -> None:
+        """Run the stages. Raises RunError for what ends the run at once; `judge` looks at the rest.
+
+        `listed` takes down what is listed, where files are to be deleted.
+        """
+        self._listed = listed
         batches = self._settings.storage.durability is Durability.BATCH
         recorder = Recorder(ledger, destination.partial_fd, sync=batches)
         with ungrouped():
@@ -293,6 +315,9 @@ class Run:
                 beside.start_soon(recorder.keep_up)
                 try:
                     await self._mirror(store, destination, ledger, recorder)
+                    if listed is not None:
+                        await recorder.flush()
+                        await self._delete(destination, ledger, listed, recorder)
                 except BaseException:
                     with suppress(LocalStorageError):  # as the run, most likely
                         await recorder.flush()
@@ -342,12 +367,13 @@ class Run:
             await run_sync(sync_file_system, destination.partial_fd)  # the last names are on the disk as well
 
     async def forecast(
-        self, store: ObjectStore, destination: Destination, ledger: Ledger | None, sample: Sample
+        self, store: ObjectStore, destination: Destination, ledger: Ledger | None, listed: Listed | None, sample: Sample
     ) -> Forecast:
-        """List and compare, and sum up what would be fetched. Raises RunError, ConfigError.
+        """List and compare, and sum up what would be fetched and deleted. Raises RunError, ConfigError.
 
         How objects are encrypted is looked up of those that `sample`, which hears what is planned, has chosen.
         """
+        self._listed = listed
         _, diff = self._diff(store, destination, ledger, None)
         objects = size = gets = 0
 
@@ -364,10 +390,50 @@ class Run:
             await self._list_and_compare(store, compare, _Landmarks(ledger, dry=True))
         for error in self._listing_errors:
             raise error
+        if listed is not None:
+            await self._delete(destination, ledger, listed, None)
         cap = self._settings.kms.rps
         quota = None if cap is None else Quota(cap, "cap")
         kms = predict(gets, await look_at(store, sample.chosen), whole=sample.whole, quota=quota)
         return forecast(self.summary(), objects=objects, size=size, gets=gets, escaped=self._escaped, kms=kms)
+
+    async def _delete(
+        self, destination: Destination, ledger: Ledger | None, listed: Listed, recorder: Recorder | None
+    ) -> None:
+        """Delete files whose object is gone; without a `recorder`, say which. Raises RunError."""
+        if why := self._why_not_to_delete(ledger, dry=recorder is None):
+            self.warn(f"nothing is deleted: {why}")
+        if ledger is None or why:
+            return
+        self.judge()  # a run that failed as a whole deletes nothing
+        deletion = Deletion(destination, ledger, listed, self._ownership, several=self._several)
+        verdict = await run_sync(deletion.judge)
+        for number, what in ((verdict.changed, "changed here"), (verdict.adopted, "not written by Sealift")):
+            if number:
+                self.warn(f"files whose object is gone, but which were {what}, are kept: {number:,}")
+        most = self._settings.storage.max_delete
+        if recorder is not None:
+            check(verdict, most)
+        if verdict.gone:
+            steps = deletion.foresee() if recorder is None else deletion.carry_out()
+            while (step := await run_sync(next, steps, None)) is not None:
+                for record in step.records:
+                    key, size = record.key, record.local_size
+                    self.tally.end(Outcome(Ending.DELETED, record.seal.bucket, key, size, record.path))
+                if recorder is not None:
+                    recorder.add(step.changes, fresh=True)
+                    await recorder.has_room()
+        check(verdict, most)  # of a dry run, when all were named
+
+    def _why_not_to_delete(self, ledger: Ledger | None, *, dry: bool) -> str:
+        """Return why no file may be deleted, if there is a reason."""
+        if self._to_list:
+            return "not every listing has reached its end"
+        if self._nothing_under_some:
+            return "nothing lies under one of the sources"
+        if ledger is None and not dry:  # a dry run finds none before the first real one
+            return "there is no ledger that would say which files are Sealift's own"
+        return ""
 
     def judge(self) -> None:
         """Raise the RunError or ConfigError that the whole of the run amounts to, if it does."""
@@ -398,7 +464,9 @@ class Run:
         """
         settings, tally, dry = self._settings, self.tally, recorder is None
         strict = settings.selection.strict_keys
-        way = WayMaker(store, destination, self._ownership, tally, strict=strict, dry=dry, recorder=recorder)
+        way = WayMaker(
+            store, destination, self._ownership, tally, strict=strict, dry=dry, ledger=ledger, recorder=recorder
+        )
         return way, Diff(
             destination=destination,
             way=way,
@@ -473,6 +541,8 @@ class Run:
             if self._foresees:
                 self._escaped += clashes.count(stretch, mine, self._base(source))
             if mine:
+                if self._listed is not None:
+                    await run_sync(self._listed.add, source.bucket, [remote.key for remote in mine])
                 self.tally.list(len(mine))
                 await found.send((source, mine))
 
@@ -499,6 +569,7 @@ class Run:
                 raise ConfigError(
                     f"{source.written} is an object, not a prefix: run sealift get {source.written} instead"
                 )
+        self._nothing_under_some = True
         self.warn(f"nothing lies under {source.written}")
 
 

@@ -70,12 +70,14 @@ class Part:
 
 
 class Ending(enum.Enum):
-    """How an object ended. Every listed object ends in exactly one of these or stays pending."""
+    """How an object ended. Every listed object ends in exactly one of the first four or stays pending."""
 
     DOWNLOADED = "downloaded"
     UP_TO_DATE = "up_to_date"
     SKIPPED = "skipped"
     FAILED = "failed"
+    DELETED = "deleted"
+    """It is not listed any more, and its file was deleted (in a plan: would be)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +158,8 @@ class Forecast:
     """What a mirror run would do. The fields are those of `sealift plan --json`, in its order.
 
     `bytes` are those that would be fetched, with `get_requests` GETs; `failed` are objects of which it is known
-    beforehand that they cannot be mirrored, and `failures` says why of at most the first 1,000. `kms` is what KMS would
-    be asked.
+    beforehand that they cannot be mirrored, and `failures` says why of at most the first 1,000. `to_delete` are files
+    that `--delete` would delete. `kms` is what KMS would be asked.
     """
 
     listed: int = 0
@@ -165,6 +167,7 @@ class Forecast:
     up_to_date: int = 0
     skipped: int = 0
     failed: int = 0
+    to_delete: int = 0
     escaped: int = 0
     bytes: int = 0
     get_requests: int = 0

@@ -1,8 +1,9 @@
 """Where objects come down on disk, and what happens when something else is there.
 
 Of `a` and `a/b`, the file `a` goes to another name (`localpath.beside_directory`), whichever of the two comes first:
-the store is asked whether what is in the way is an object's. Anything else that is in the way is somebody's own: it
-is never touched, and the object fails.
+the store is asked whether what is in the way is an object's. Of an object that is gone, the ledger still knows the file
+or directory for Sealift's own: the rule is the same, and `--delete` then deletes it. Anything else that is in the way
+is somebody's own: it is never touched, and the object fails.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from anyio.to_thread import run_sync
 
 from sealift.attempt import Spot
 from sealift.config import Durability
-from sealift.destination import Destination
+from sealift.destination import Destination, File
 from sealift.errors import Integrity, ObjectError, Permanent
 from sealift.fetch import Job
-from sealift.ledger import LATEST, Record, Seal
+from sealift.ledger import LATEST, Ledger, Record, Seal
 from sealift.localpath import LocalPath, ancestor_key, beside_directory, local_path
 from sealift.model import Ending, Outcome, RemoteObject
 from sealift.partial import Blocked, Kind, PartialFile, partial_name
@@ -25,6 +26,7 @@ from sealift.planning import SMALLEST_PART
 from sealift.recording import Recorder
 from sealift.s3.store import ObjectStore
 from sealift.selection import Ownership, Source
+from sealift.standing import fits
 from sealift.tally import Tally
 
 SMALL = SMALLEST_PART
@@ -62,11 +64,12 @@ class WayMaker:
         *,
         strict: bool,
         dry: bool,
+        ledger: Ledger | None = None,
         recorder: Recorder | None = None,
     ) -> None:
         """`strict` fails objects instead of giving them another name; `dry` looks, and moves nothing.
 
-        `recorder` hears of what was moved.
+        `ledger` tells what is Sealift's own, and `recorder` hears of what was moved.
         """
         self._store = store
         self._destination = destination
@@ -74,6 +77,7 @@ class WayMaker:
         self._tally = tally
         self._strict = strict
         self._dry = dry
+        self._ledger = ledger
         self._recorder = recorder
         self._moved: set[tuple[bytes, ...]] = set()
         self._moving = anyio.Lock()
@@ -83,19 +87,24 @@ class WayMaker:
         final = blocked.depth == len(place.path.segments) and not place.path.directory
         if blocked.kind is Kind.DIRECTORY and final and not place.beside:
             if not await self._has_objects_below(place):
-                raise blocked
-            if self._strict:
+                if self._strict or not await run_sync(self._is_own_directory, place.path):
+                    raise blocked
+            elif self._strict:
                 raise not_representable(remote)
             return replace(place, path=beside_directory(place.path), beside=True)
         if blocked.kind is not Kind.FILE or final:
             raise blocked
         key_below = ancestor_key(place.key_below, blocked.depth, under=place.under)
-        if key_below is None or not await self._is_an_object(place.source.bucket, place.base + key_below):
+        if key_below is None:
             raise blocked
-        if self._strict:
+        path = local_path(key_below, 1, under=place.under)
+        if not await self._is_an_object(place.source.bucket, place.base + key_below):
+            if self._strict or not await run_sync(self._is_own_file, path):
+                raise blocked
+        elif self._strict:
             raise not_representable(remote)
         if not self._dry:
-            await self._move(local_path(key_below, 1, under=place.under))
+            await self._move(path)
         return place
 
     def outcome(self, remote: RemoteObject, path: LocalPath, ending: Ending) -> Outcome:
@@ -128,6 +137,17 @@ class WayMaker:
                 return False
             raise
         return True
+
+    def _is_own_directory(self, path: LocalPath) -> bool:
+        return self._ledger is not None and path.text in self._ledger.made([path.text])
+
+    def _is_own_file(self, path: LocalPath) -> bool:
+        """Say whether Sealift has written a file, and nobody has changed it."""
+        record = None if self._ledger is None else self._ledger.look_up([path.text]).get(path.text)
+        if record is None or record.adopted:
+            return False
+        facts = self._destination.facts(path)
+        return isinstance(facts, File) and fits(facts, record)
 
     async def _move(self, path: LocalPath) -> None:
         async with self._moving:

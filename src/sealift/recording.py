@@ -54,8 +54,9 @@ class Recorder:
         self._changes.moves.append((path, to))
         self._grew(1)
 
-    def add(self, changes: Changes) -> None:
-        """Take down changes of which nothing is newer than the last sync."""
+    def add(self, changes: Changes, *, fresh: bool = False) -> None:
+        """Take down changes; `fresh` ones are of what happened on disk just now."""
+        self._names = self._names or fresh
         if count := len(changes):
             self._changes.extend(changes)
             self._grew(count)

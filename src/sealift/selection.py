@@ -163,9 +163,12 @@ class Ownership:
 
     def covers(self, bucket: str, key: str) -> bool:
         """Say whether any source is to mirror `key`, should it exist."""
-        return any(
-            source.bucket == bucket
-            and key.startswith(source.prefix)
-            and self._selection.includes(key[len(source.prefix) :])
-            for source in self._all
-        )
+        return self.source_of(bucket, key) is not None
+
+    def source_of(self, bucket: str, key: str) -> Source | None:
+        """Return a source that is to mirror `key`, should it exist."""
+        for source in self._all:
+            below = key[len(source.prefix) :]
+            if source.bucket == bucket and key.startswith(source.prefix) and self._selection.includes(below):
+                return source
+        return None

@@ -17,6 +17,7 @@ from sealift.model import Encryption, Ending, Failure, Forecast, Outcome, Remote
 REMOTE = RemoteObject("b", "p/k", 2048, '"e"', 0)
 FAILED = Outcome(Ending.FAILED, "b", "cold", message="it is archived")
 IN_PLACE = Outcome(Ending.UP_TO_DATE, "b", "k", path="k")
+GONE = Outcome(Ending.DELETED, "b", "p//old", path="%empty/old")
 
 
 class Stops:
@@ -34,9 +35,11 @@ def test_each_object_to_fetch_and_each_that_cannot_be_is_a_line() -> None:
     foreseen.planned(REMOTE, "k", 2048, 1)
     foreseen.ended(FAILED)
     foreseen.ended(IN_PLACE)
+    foreseen.ended(GONE)
     assert out.getvalue().splitlines() == [
         "fetch     2.0 KiB      1 GET  s3://b/p/k -> k",
         "fail   s3://b/cold: it is archived",
+        "delete %empty/old (there is no s3://b/p//old any more)",
     ]
     assert (foreseen.error, stops.count) == (None, 0)
 
@@ -66,6 +69,15 @@ def test_without_lines_it_only_adds_up() -> None:
         failures=failures,
         kms=predict(3, (), whole=False),
     )
+
+
+def test_a_plan_that_names_too_much_to_delete_is_whole_all_the_same() -> None:
+    foreseen = Foreseen(Console(io.StringIO(), None), Stops(), lines=False)
+    foreseen.planned(REMOTE, "k", 1024, 1)
+    summary = Summary(listed=4, up_to_date=3, pending=1, deleted=7, complete=True)
+    assert foreseen.so_far(summary).complete
+    assert foreseen.so_far(summary).to_delete == 7
+    assert "to delete           7" in totals(foreseen.so_far(summary))
 
 
 def unread_pipe() -> int:

@@ -88,6 +88,15 @@ def test_the_advice_after_an_interruption_is_to_run_it_again() -> None:
     assert advice("mirror", 1, SUMMARY).startswith("5 objects of 20,000 not in place; what is complete is kept: ")
 
 
+def test_where_only_too_much_would_be_deleted_nothing_else_is_said_to_be_missing() -> None:
+    whole = Summary(listed=4, up_to_date=4, complete=True)
+    assert advice("mirror", 1, whole) == "everything that is listed is in place"
+    assert advice("mirror", 1, Summary(listed=4, up_to_date=4)).startswith("not everything was listed")
+    assert advice("plan", 1, Forecast(listed=4, to_delete=3, complete=True)) == (
+        "a mirror would fetch what is named above, and delete nothing"
+    )
+
+
 def test_a_plan_names_sizes_and_requests() -> None:
     remote = RemoteObject("b", "p/k", 0, '"e"', 0)
     assert fetch_line(remote, "k", 12_897_485, 2) == "fetch    12.3 MiB     2 GETs  s3://b/p/k -> k"

@@ -37,18 +37,21 @@ class Foreseen(Unobserved):
         """See `Observer.ended`."""
         if self._lines and outcome.ending is Ending.FAILED:
             self._print(f"fail   s3://{outcome.bucket}/{outcome.key}: {outcome.message}")
+        elif self._lines and outcome.ending is Ending.DELETED:
+            self._print(f"delete {outcome.path} (there is no s3://{outcome.bucket}/{outcome.key} any more)")
 
     def so_far(self, summary: Summary) -> Forecast:
         """Return the forecast as far as it got before the plan ended early."""
-        sofar = forecast(
-            summary,
+        # A plan that says in the end that too much would be deleted is whole all the same.
+        complete = summary.complete and summary.pending == self._objects
+        return forecast(
+            replace(summary, complete=complete),
             objects=self._objects,
             size=self._bytes,
             gets=self._gets,
             escaped=summary.escaped,
             kms=predict(self._gets, (), whole=False),
         )
-        return replace(sofar, complete=False)
 
     def _print(self, line: str) -> None:
         if self.error is None:
@@ -72,6 +75,7 @@ def totals(plan: Forecast) -> list[str]:
         ("up to date", count(plan.up_to_date), ""),
         *([("skipped", count(plan.skipped), "")] if plan.skipped else []),
         ("cannot be mirrored", count(plan.failed), ""),
+        *([("to delete", count(plan.to_delete), "")] if plan.to_delete else []),
         *([("escaped keys", count(plan.escaped), "")] if plan.escaped else []),
         *([("KMS requests", count(plan.kms.requests), kms_remark(plan.kms))] if plan.get_requests else []),
     ]

@@ -17,6 +17,7 @@ from sealift.config import (
     one_of,
     or_auto,
     parse_count,
+    parse_max_delete,
     parse_percent,
     parse_rate,
     parse_size,
@@ -119,6 +120,9 @@ RATE = Kind(metavar="RATE", read=parse_rate, toml=(int, str), expects='a rate, a
 PERCENT = Kind(metavar="PERCENT", read=parse_percent, toml=(int, float, str), expects="a share in percent, as in 50")
 TRANSPORT = Kind(metavar="auto|wire|sdk", read=one_of(TransportChoice), toml=(str,), expects='"auto", "wire" or "sdk"')
 DURABILITY = Kind(metavar="none|batch|file", read=one_of(Durability), toml=(str,), expects='"none", "batch" or "file"')
+MOST_DELETED = Kind(
+    metavar="N|P%", read=parse_max_delete, toml=(int, str), expects='a number of files, or a percentage, as in "10%"'
+)
 CHECK = Kind(metavar="ledger|size-mtime", read=one_of(Check), toml=(str,), expects='"ledger" or "size-mtime"')
 GLOBS = Kind(metavar="GLOB", read=_glob, toml=(list,), expects='a list of patterns, as in ["*.tmp"]')
 
@@ -286,6 +290,26 @@ OPTIONS: tuple[Option, ...] = (
         _LOCAL,
         "fetch everything, also what is up to date",
         default="false",
+        verbs=MIRRORING,
+    ),
+    _setting(
+        "storage",
+        "delete",
+        "delete",
+        FLAG,
+        _LOCAL,
+        "delete files whose object is gone, of those that Sealift has written and nobody has changed",
+        default="false",
+        verbs=MIRRORING,
+    ),
+    _setting(
+        "storage",
+        "max_delete",
+        "max-delete",
+        MOST_DELETED,
+        _LOCAL,
+        "delete nothing where more than that would be deleted, of the files that the ledger has of these SOURCEs",
+        default="50%",
         verbs=MIRRORING,
     ),
     _setting(

@@ -88,7 +88,7 @@ class Progress(Unobserved):
 
     def ended(self, outcome: Outcome) -> None:
         """See `Observer.ended`."""
-        self._ended += 1
+        self._ended += outcome.ending is not Ending.DELETED
         self._fetched += outcome.ending in (Ending.DOWNLOADED, Ending.FAILED)
         if outcome.ending is Ending.FAILED:
             self._failed += 1

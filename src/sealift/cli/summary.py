@@ -30,6 +30,7 @@ def table(summary: Summary, *, of_one: bool = False) -> list[str]:
         *_unless_zero("skipped", summary.skipped),
         ("failed", count(summary.failed), ""),
         *_unless_zero("not reached", summary.pending),
+        *_unless_zero("deleted", summary.deleted),
         *_unless_zero("escaped keys", summary.escaped),
         ("GET requests", count(summary.get_requests), received),
         *_unless_zero("KMS refusals", summary.kms_throttled, "the KMS asked for fewer requests"),
@@ -73,7 +74,11 @@ def advice(verb: str, status: int, summary: Summary | Forecast) -> str:
         return f"{objects(summary.failed)} cannot be mirrored as things stand"
     if verb == "get":
         return "the object was not fetched: mend what is named above, then run the same command again"
+    if verb == "plan" and summary.complete:
+        return "a mirror would fetch what is named above, and delete nothing"
     missed = summary.failed + (summary.pending if isinstance(summary, Summary) else 0)
+    if not missed and summary.complete:
+        return "everything that is listed is in place"
     what = f"{objects(missed)} of {count(summary.listed)} not in place" if missed else "not everything was listed"
     return f"{what}; {kept}run the same command again to try the rest"
 
