@@ -26,6 +26,9 @@ CACHE = Path(__file__).parent / ".cache"
 MTIME = 1_700_000_000
 """Of every object."""
 
+MADE_UP = b"0123456789abcdef"
+"""What an object holds for which there is no file."""
+
 MODULES = ("ndk_http_module.so", "ngx_http_lua_module.so")
 PACKAGES = ("nginx-common", "nginx-core", "nginx-light", "libnginx-mod-http-ndk", "libnginx-mod-http-lua")
 LIBRARIES = ("libluajit-5.1-2", "libluajit-5.1-common", "lua-resty-core", "lua-resty-lrucache")
@@ -91,7 +94,13 @@ end
 function send_tiny()
     ngx.header["ETag"] = string.format('"%%x-%%x"', %(mtime)d, 16)
     ngx.header["Last-Modified"] = "Tue, 14 Nov 2023 22:13:20 GMT"
-    send("0123456789abcdef")
+    send("%(made_up)s")
+end
+
+function count()
+    local c = ngx.shared.counts
+    c:incr("gets", 1, 0)
+    if ngx.var.connection_requests == "1" then c:incr("connections", 1, 0) end
 end
 
 function send(text)
@@ -112,19 +121,16 @@ SERVER = """
             local c = ngx.shared.counts
             ngx.print((c:get("gets") or 0) .. " " .. (c:get("lists") or 0) .. " " .. (c:get("connections") or 0))
         } }
-        location /bucket/million/ {
+        location /bucket/million {
             %(sleep)s
             content_by_lua_block { send_tiny() }
+            log_by_lua_block { count() }
         }
         location /bucket/ {
             %(sleep)s
             %(rate)s
             default_type binary/octet-stream;
-            log_by_lua_block {
-                local c = ngx.shared.counts
-                c:incr("gets", 1, 0)
-                if ngx.var.connection_requests == "1" then c:incr("connections", 1, 0) end
-            }
+            log_by_lua_block { count() }
         }
     }
 """
@@ -196,8 +202,20 @@ class Origin:
         """The address of one of the four origins."""
         return f"{'https' if kind == 'https' else 'http'}://127.0.0.1:{self.ports[kind]}"
 
+    def fill(self, data: DataSet, dest: Path) -> None:
+        """Write the objects that nginx makes up to where a mirror has them, as the AWS CLI would: with their times."""
+        dest.mkdir(parents=True)
+        directory_fd = os.open(dest, os.O_RDONLY)
+        for number in range(len(data.sizes)):
+            name = f"{number:08d}"
+            file = os.open(name, os.O_WRONLY | os.O_CREAT, 0o666, dir_fd=directory_fd)
+            os.write(file, MADE_UP)
+            os.utime(file, (MTIME, MTIME))
+            os.close(file)
+        os.close(directory_fd)
+
     def counts(self) -> tuple[int, int, int]:
-        """GETs, listings and connections for GETs so far."""
+        """GETs (HEADs as well), listings and connections for those so far."""
         with urllib.request.urlopen(f"{self.url('http')}/counts") as answer:
             gets, lists, connections = answer.read().split()
         return int(gets), int(lists), int(connections)
@@ -231,7 +249,7 @@ class Origin:
             + "}"
             for data in self._sets
         )
-        (self._here / "list.lua").write_text(LUA % {"sets": sets, "mtime": MTIME})
+        (self._here / "list.lua").write_text(LUA % {"sets": sets, "mtime": MTIME, "made_up": MADE_UP.decode()})
         config = self._here / "nginx.conf"
         files = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 100_000)
         config.write_text(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-OURS = ("sealift", "sealift (default)")
+LISTING = "sealift (listing alone)"
+OURS = ("sealift", "sealift (default)", LISTING)
 
 
 def _by_row(medians: Iterable[dict[str, Any]]) -> dict[Any, list[dict[str, Any]]]:
@@ -21,7 +22,7 @@ def _fastest_peer(lines: Iterable[dict[str, Any]]) -> float | None:
 
 def table(about: dict[str, Any], medians: list[dict[str, Any]]) -> str:
     """Return the table."""
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items() if name != OURS[1])
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items() if name not in OURS[1:])
     out = [
         f"# Benchmark of {about['date']}\n",
         f"{about['machine']}. Medians of {about['rounds']} interleaved rounds; {versions}.",
@@ -45,7 +46,17 @@ def table(about: dict[str, Any], medians: list[dict[str, Any]]) -> str:
                 f"{line['cpu_us_object']:,.0f} | {line['cpu_s_gib']:.2f} | {line['memory'] / 1e6:,.0f} | "
                 f"{line['gets']:,} | {line['connections']:,} |"
             )
+    out += _reruns(medians)
     return "\n".join(out) + "\n"
+
+
+def _reruns(medians: list[dict[str, Any]]) -> Iterator[str]:
+    for row, lines in _by_row(medians).items():
+        walls = {line["peer"]: line["wall"] for line in lines if "wall" in line}
+        for peer in OURS[:2]:
+            if row.rerun and peer in walls and LISTING in walls:
+                times = walls[peer] / walls[LISTING]
+                yield f"\n{row.title}: {peer} takes {times:.2f} times as long as the listing alone."
 
 
 def chart(about: dict[str, Any], medians: list[dict[str, Any]]) -> str:

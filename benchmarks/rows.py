@@ -23,6 +23,8 @@ class Row:
     """The destination is on disk; else in memory (tmpfs), where the disk is no part of what is measured."""
     listing: bool = False
     """Only list, download nothing."""
+    rerun: bool = False
+    """All is in place already, in a destination that the peers share: a run that asks for an object has failed."""
     target: float = 1.0
     """The wall time that is aimed at, as a share of the fastest peer's."""
 
@@ -41,6 +43,8 @@ ROWS = (
     Row("small-20k", "20,000 × 16 KiB, HTTP", "small20", "http", target=0.6),
     Row("small-2k-slow", "2,000 × 16 KiB, 30 ms to the first byte", "small2", "slow", target=0.9),
     Row("million", "1,000,000 × 16 bytes, HTTP", "million", "http"),
+    Row("rerun", "1,000,000 unchanged objects, 30 ms a page", "million", "slow", rerun=True),
+    Row("rerun-100k", "100,000 unchanged objects, 30 ms a page", "million10", "slow", rerun=True),
 )
 
 
@@ -62,4 +66,5 @@ def data_sets(scale: float) -> list[DataSet]:
         DataSet("one", (math.ceil(3 * GIB * max(scale, 0.02)),)),
         DataSet("mixed", tuple(max(1, int(size * factor)) for size in raw)),
         DataSet("million", (16,) * count(1_000_000), stored=False),
+        DataSet("million10", (16,) * count(100_000), stored=False),
     ]

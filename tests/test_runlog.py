@@ -45,6 +45,7 @@ def test_a_run_is_one_json_object_a_line(tmp_path: Path, runs: int) -> None:
     log = RunLog(runs, NIGHT)
     log.ended(Outcome(Ending.DOWNLOADED, "bucket", "a/b", 7, path="a/b"))
     log.ended(Outcome(Ending.UP_TO_DATE, "bucket", "same", 7, path="same"))
+    log.in_place(1, lambda: iter([Outcome(Ending.UP_TO_DATE, "bucket", "same too", 7, path="same too")]))
     log.ended(Outcome(Ending.SKIPPED, "bucket", "left", 7, path="left"))
     log.ended(failed("c"))
     log.noted("warning", "nothing lies under s3://b/p")

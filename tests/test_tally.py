@@ -10,6 +10,7 @@ from sealift.errors import Changed, Integrity, ObjectError, Permanent, Refused, 
 from sealift.model import Ending, Outcome, RemoteObject, Summary
 from sealift.tally import FAILURES_IN_SUMMARY, Observer, Observers, Tally, Unobserved
 
+SAME = Outcome(Ending.UP_TO_DATE, "bucket", "same")
 REMOTE = RemoteObject("bucket", "key", 10, '"etag"', 0)
 
 
@@ -50,6 +51,7 @@ def tell_everything(observer: Observer) -> None:
     observer.advanced(3)
     observer.restarted(10, 3)
     observer.ended(Outcome(Ending.SKIPPED, "bucket", "key"))
+    observer.in_place(2, lambda: iter([SAME] * 2))
     observer.retrying(Transient("lost"))
     observer.noted("warning", "look")
     observer.finished(Summary())
@@ -66,18 +68,29 @@ def test_every_observer_hears_of_everything_from_when_it_joined() -> None:
     tell_everything(observers)
     observers.add(second)
     tell_everything(observers)
-    assert len(first.heard) == 16
-    assert len(second.heard) == 8
+    assert len(first.heard) == 20
+    assert len(second.heard) == 10
     assert [item[0] for item in second.heard if isinstance(item, tuple)] == [
         "listed",
         "planned",
         "advanced",
         "restarted",
         "ended",
+        "ended",
+        "ended",
         "retrying",
         "warning",
         "finished",
     ]
+
+
+def test_many_that_are_in_place_are_counted_at_once_and_told_to_those_who_hear_of_each() -> None:
+    witness = Witness()
+    tally = Tally(witness, 0.0)
+    tally.list(3)
+    tally.settle(2, lambda: iter([SAME] * 2))
+    assert (tally.in_place, tally.summary(0.0, complete=True).pending) == (2, 1)
+    assert witness.heard == [("listed", 3), ("ended", SAME), ("ended", SAME)]
 
 
 @given(st.lists(st.sampled_from(Ending)), st.integers(0, 50))

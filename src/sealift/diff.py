@@ -1,13 +1,17 @@
 """Each listed object is held against what is on disk: fetch it, leave it, or say why it cannot be mirrored.
 
-The file in an object's place is held against the object (`sealift.standing`): an lstat each, and a look-up in the
-ledger for some at once. Only where something is in the way (`sealift.placing`) an object is looked at alone.
+1. Of what the ledger knows and nobody has touched, which of most runs is nearly all, some hundred at once are found to
+   be in place: by a look-up of a stretch of the ledger, and an lstat each.
+2. The file in any other object's place is held against the object by itself (`sealift.standing`).
+3. Only where something is in the way (`sealift.placing`) other objects are asked for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import compress
+from operator import not_
 from typing import NamedTuple
 
 import anyio.lowlevel
@@ -29,9 +33,13 @@ from sealift.s3.translate import ARCHIVED, archived
 from sealift.selection import Source
 from sealift.standing import Standing, standing
 from sealift.tally import Tally
+from sealift.unchanged import Unchanged
+
+STRETCH = 200
+"""Objects that may be found in place in one go: 4 µs each, a millisecond for which the event loop does nothing else."""
 
 SLICE = 50
-"""Objects that are compared in one go: 20 µs each, a millisecond for which the event loop does nothing else."""
+"""Objects that are compared one by one in one go: 20 µs each, a millisecond as well."""
 
 MOST_MADE = 10_000
 """Directories that are remembered as taken down: some MB. Those of one page would do."""
@@ -81,6 +89,7 @@ class Diff:
         storage = settings.storage
         consulted = storage.check is Check.LEDGER and not storage.force
         self._ledger = ledger if ledger is not None and consulted and not ledger.empty else None
+        self._unchanged = None if self._ledger is None else Unchanged(destination, self._ledger)
         self._recorder = recorder
         self._adopts = consulted and recorder is not None
         self._forced = storage.force
@@ -93,6 +102,8 @@ class Diff:
         `restarts` is how often the objects were started over already.
         """
         jobs = []
+        if self._unchanged is not None:
+            remotes = await self._pass_over(self._unchanged, source, remotes)
         for start in range(0, len(remotes), SLICE):
             slice_ = remotes[start : start + SLICE]
             for remote, place, finding in await self._disk.perform(partial(self._compare, source, slice_)):
@@ -115,13 +126,34 @@ class Diff:
         if need is not None:
             return need
         jobs = await self.jobs(source, remotes)
-        under, base = (source.directory, "") if self._several else (None, source.prefix)
         return Need(
             len(jobs),
             sum(job.due for job in jobs),
             sum(count_parts(job.remote.size, job.part_size, job.done) for job in jobs),
-            sum(local_path(remote.key[len(base) :], remote.size, under=under).escaped for remote in remotes),
+            self._count_escaped(source, remotes),
         )
+
+    async def _pass_over(
+        self, unchanged: Unchanged, source: Source, remotes: Sequence[RemoteObject]
+    ) -> list[RemoteObject]:
+        """End those of the objects that are plainly in place, and return the others."""
+        left: list[RemoteObject] = []
+        for start in range(0, len(remotes), STRETCH):
+            stretch = remotes[start : start + STRETCH]
+            paths = self._plain_paths(source, stretch)
+            in_place = await self._disk.perform(partial(unchanged.among, stretch, paths))
+            if objects := in_place.count(True):
+                self._tally.settle(objects, partial(_up_to_date, stretch, paths, in_place))
+            left += compress(stretch, map(not_, in_place))
+            await anyio.lowlevel.checkpoint()
+        return left
+
+    def _plain_paths(self, source: Source, remotes: Sequence[RemoteObject]) -> list[str]:
+        """Return the paths of objects, as far as they are as their keys say."""
+        if self._several:
+            return [f"{source.directory}/{remote.key}" for remote in remotes]
+        base = len(source.prefix)
+        return [remote.key[base:] for remote in remotes]
 
     async def _resolve(self, remote: RemoteObject, place: Place, finding: Finding) -> Job | None:
         for _ in range(MOST_MOVES):
@@ -171,12 +203,15 @@ class Diff:
             self._found.directories.append(LocalPath(directory, escaped=False, directory=True).text)
             directory = directory[:-1]
 
+    def _count_escaped(self, source: Source, remotes: Sequence[RemoteObject]) -> int:
+        if all_ordinary(self._plain_paths(source, remotes)):
+            return 0
+        under, base = (source.directory, "") if self._several else (None, source.prefix)
+        return sum(local_path(remote.key[len(base) :], remote.size, under=under).escaped for remote in remotes)
+
     def _weigh(self, source: Source, remotes: Sequence[RemoteObject]) -> Need | None:
         """Sum up a page of which nothing is there; None for any other."""
-        under, base = (source.directory, "") if self._several else (None, source.prefix)
-        paths = [remote.key[len(base) :] for remote in remotes]
-        if under is not None:
-            paths = [f"{under}/{path}" for path in paths]
+        paths = self._plain_paths(source, remotes)
         if any(remote.storage_class in ARCHIVED for remote in remotes) or not self._all_missing(paths):
             return None
         fixed, planned = self._settings.transfer.part_size, self._tally.observer.planned
@@ -289,6 +324,11 @@ class Diff:
         partial_file, done = resumed
         partial_file.close()
         return list(done)
+
+
+def _up_to_date(remotes: Sequence[RemoteObject], paths: Sequence[str], chosen: Sequence[bool]) -> Iterator[Outcome]:
+    for remote, path in compress(zip(remotes, paths, strict=True), chosen):
+        yield Outcome(Ending.UP_TO_DATE, remote.bucket, remote.key, remote.size, path)
 
 
 def _of(record: Record, remote: RemoteObject) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -50,6 +51,9 @@ class RunLog(Unobserved):
             else:
                 text += f'"path": {_quoted(outcome.path)}}}\n'
             self._write(text)
+
+    def in_place(self, objects: int, outcomes: Callable[[], Iterator[Outcome]]) -> None:
+        """See `Observer.in_place`."""
 
     def noted(self, level: Literal["info", "warning"], text: str) -> None:
         """See `Observer.noted`."""

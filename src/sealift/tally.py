@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -30,6 +31,9 @@ class Observer(Protocol):
     def ended(self, outcome: Outcome) -> None:
         """An object came to its end."""
 
+    def in_place(self, objects: int, outcomes: Callable[[], Iterator[Outcome]]) -> None:
+        """So many objects are up to date. Takes the place of `ended` of each, whose argument `outcomes` gives."""
+
     def retrying(self, error: ObjectError) -> None:
         """An attempt failed, and another one follows."""
 
@@ -57,6 +61,11 @@ class Unobserved:
 
     def ended(self, outcome: Outcome) -> None:
         """See `Observer.ended`."""
+
+    def in_place(self, objects: int, outcomes: Callable[[], Iterator[Outcome]]) -> None:  # noqa: ARG002
+        """See `Observer.in_place`: `ended` hears of each."""
+        for outcome in outcomes():
+            self.ended(outcome)
 
     def retrying(self, error: ObjectError) -> None:
         """See `Observer.retrying`."""
@@ -102,6 +111,11 @@ class Observers(Unobserved):
         """See `Observer.ended`."""
         for observer in self._all:
             observer.ended(outcome)
+
+    def in_place(self, objects: int, outcomes: Callable[[], Iterator[Outcome]]) -> None:
+        """See `Observer.in_place`."""
+        for observer in self._all:
+            observer.in_place(objects, outcomes)
 
     def retrying(self, error: ObjectError) -> None:
         """See `Observer.retrying`."""
@@ -164,6 +178,11 @@ class Tally:
         self.endings[outcome.ending] += 1
         self.escaped += outcome.escaped
         self.observer.ended(outcome)
+
+    def settle(self, objects: int, outcomes: Callable[[], Iterator[Outcome]]) -> None:
+        """Count objects that are up to date, and lie where their keys say; `outcomes` gives the outcome of each."""
+        self.endings[Ending.UP_TO_DATE] += objects
+        self.observer.in_place(objects, outcomes)
 
     def fail(self, remote: RemoteObject, error: ObjectError) -> None:
         """Count an object that failed, and remember why."""

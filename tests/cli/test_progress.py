@@ -127,6 +127,16 @@ def test_how_much_is_told_is_a_choice() -> None:
     assert told(tell_failures=False) == ["warning:"]
 
 
+def test_what_is_in_place_is_counted_and_shown_one_by_one_to_those_who_want_that() -> None:
+    for verbose, shown in [(False, ""), (True, "up to date: s3://b/x -> x\nup to date: s3://b/y -> y\n")]:
+        err = io.StringIO()
+        progress = Progress(Console(None, err), "lines", clock=Clock(), verbose=verbose)
+        progress.listed(2)
+        progress.in_place(2, lambda: iter([Outcome(Ending.UP_TO_DATE, "b", key, path=key) for key in "xy"]))
+        assert progress.sentence(1.0).startswith("2 of 2 objects")
+        assert err.getvalue() == shown
+
+
 def test_the_summary_is_kept() -> None:
     progress = Progress(Console(None, None), "none")
     summary = Summary(listed=1)

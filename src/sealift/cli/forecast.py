@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from sealift.cli.console import Console, StandardOutputClosed
@@ -39,6 +39,9 @@ class Foreseen(Unobserved):
             self._print(f"fail   s3://{outcome.bucket}/{outcome.key}: {outcome.message}")
         elif self._lines and outcome.ending is Ending.DELETED:
             self._print(f"delete {outcome.path} (there is no s3://{outcome.bucket}/{outcome.key} any more)")
+
+    def in_place(self, objects: int, outcomes: Callable[[], Iterator[Outcome]]) -> None:
+        """See `Observer.in_place`."""
 
     def so_far(self, summary: Summary) -> Forecast:
         """Return the forecast as far as it got before the plan ended early."""

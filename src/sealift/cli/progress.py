@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal
 
 from sealift.cli.console import Console
@@ -99,6 +99,13 @@ class Progress(Unobserved):
             what = outcome.ending.value.replace("_", " ")
             why = f": {outcome.message}" if outcome.message else ""
             self._console.err(f"{what}: s3://{outcome.bucket}/{outcome.key}{where}{why}")
+
+    def in_place(self, objects: int, outcomes: Callable[[], Iterator[Outcome]]) -> None:
+        """See `Observer.in_place`."""
+        if self._verbose:
+            super().in_place(objects, outcomes)
+        else:
+            self._ended += objects
 
     def retrying(self, error: ObjectError) -> None:
         """See `Observer.retrying`."""
