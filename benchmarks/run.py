@@ -18,6 +18,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -149,36 +151,36 @@ def main() -> int:
         for row in rows:
             data = sets[row.data]
             base = CACHE if row.on_disk or not MEMORY.is_dir() else MEMORY
-            shared = fill(row, data, origin, base) if row.rerun else None
-            for number in range(asked.rounds):
-                for peer in peers:
-                    dest = shared or Path(tempfile.mkdtemp(prefix="bench-", dir=base))
-                    try:
-                        one = measure(row, peer, data, origin, dest / "d")
-                    finally:
-                        if not shared:
-                            shutil.rmtree(dest, ignore_errors=True)
-                        if row.on_disk:
-                            os.sync()  # what one has left to be written is not the next one's to wait for
-                    if one is not None:
-                        measured.append(one)
-                        told = one.error or f"{one.wall:.2f} s, CPU {one.cpu:.2f} s, {one.memory / 1e6:.0f} MB"
-                        sys.stdout.write(f"{row.name:14} {number + 1} {peer.name:18} {told}\n")
-                        sys.stdout.flush()
-            if shared:
-                shutil.rmtree(shared)
+            with filled(row, data, origin, base) if row.rerun else nullcontext() as shared:
+                for number in range(asked.rounds):
+                    for peer in peers:
+                        dest = shared or Path(tempfile.mkdtemp(prefix="bench-", dir=base))
+                        try:
+                            one = measure(row, peer, data, origin, dest / "d")
+                        finally:
+                            if not shared:
+                                shutil.rmtree(dest, ignore_errors=True)
+                            if row.on_disk:
+                                os.sync()  # what one has left to be written is not the next one's to wait for
+                        if one is not None:
+                            measured.append(one)
+                            told = one.error or f"{one.wall:.2f} s, CPU {one.cpu:.2f} s, {one.memory / 1e6:.0f} MB"
+                            sys.stdout.write(f"{row.name:14} {number + 1} {peer.name:18} {told}\n")
+                            sys.stdout.flush()
             write(asked.name, asked.rounds, asked.scale, peers, measured, sets)
     return 0
 
 
-def fill(row: Row, data: DataSet, origin: Origin, base: Path) -> Path:
-    """Return a destination where everything is in place, and which Sealift has a ledger of."""
-    shared = Path(tempfile.mkdtemp(prefix="bench-", dir=base))
-    origin.fill(data, shared / "d")
-    first = measure(row, PEERS["sealift (default)"], data, origin, shared / "d")
-    if first is None or first.error:
-        raise RuntimeError(f"the destination was not adopted: {first and first.error}")
-    return shared
+@contextmanager
+def filled(row: Row, data: DataSet, origin: Origin, base: Path) -> Iterator[Path]:
+    """Yield a destination where everything is in place, and which Sealift has a ledger of."""
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=base) as name:
+        shared = Path(name)
+        origin.fill(data, shared / "d")
+        first = measure(row, PEERS["sealift (default)"], data, origin, shared / "d")
+        if first is None or first.error:
+            raise RuntimeError(f"the destination was not adopted: {first and first.error}")
+        yield shared
 
 
 def write(

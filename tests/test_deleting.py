@@ -222,6 +222,17 @@ async def test_after_a_lost_ledger_every_file_is_as_one_that_was_found_there(ser
     assert tree(tmp_path) == FILES
 
 
+async def test_after_a_damaged_ledger_too(server, tmp_path):
+    await mirror(server, tmp_path)
+    (tmp_path / ".sealift" / LEDGER).write_bytes(b"\xff" * 5000)
+    remove(server, "a.csv")
+    watcher = Watcher()
+
+    assert (await delete(server, tmp_path, observer=watcher)).deleted == 0
+    assert tree(tmp_path) == FILES
+    assert any("was damaged" in note for note in watcher.notes)
+
+
 async def test_what_filters_exclude_and_what_other_sources_brought_stays(server, tmp_path):
     fill(server, {"p/1": b"1", "q/2": b"2"})
     await mirror(server, tmp_path, "s3://bucket/p/")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 
+import anyio
 import pytest
 
 import sealift
@@ -14,8 +15,9 @@ from sealift import LocalStorageError
 from sealift.config import Check, StorageSettings
 from sealift.ledger import LEDGER, Ledger
 from sealift.listing import list_prefix
-from tests.support.faultserver import FaultServer, FaultServerThread
+from tests.support.faultserver import FaultServer, FaultServerThread, Hold, OverwriteNow
 from tests.support.running import Watcher, settings_for, tree
+from tests.support.smalldisk import small_tmpfs
 from tests.test_mirroring import fill
 
 pytestmark = pytest.mark.anyio
@@ -181,6 +183,32 @@ async def test_a_lost_or_damaged_ledger_costs_nothing_but_what_it_knew(server, t
     }
 
 
+@pytest.mark.parametrize("left", [1, 100, 4096, 6000, -4096, -1])
+async def test_a_ledger_that_was_cut_short_costs_nothing_but_what_it_knew(server, tmp_path, left):
+    fill(server, {f"more/{number:03d}": b"x" for number in range(200)})
+    await mirror(server, tmp_path)
+    ledger = tmp_path / ".sealift" / LEDGER
+    ledger.write_bytes(ledger.read_bytes()[:left])
+
+    second = await mirror(server, tmp_path)
+    third = await mirror(server, tmp_path)
+
+    assert (second.get_requests, second.up_to_date, third.get_requests, third.up_to_date) == (0, 205, 0, 205)
+    assert recorded(tmp_path / ".sealift").keys() | {"empty/"} == tree(tmp_path).keys()
+
+
+async def test_what_was_changed_while_there_was_no_ledger_is_told_by_size_and_time(server, tmp_path):
+    await mirror(server, tmp_path)
+    (tmp_path / ".sealift" / LEDGER).write_bytes(b"\xff" * 5000)
+    server.put("bucket", "a.csv", b"A")
+    (tmp_path / "d/b.csv").write_bytes(b"edited")
+
+    again = await mirror(server, tmp_path)
+
+    assert (again.downloaded, again.up_to_date) == (2, 3)
+    assert tree(tmp_path) == FILES | {"a.csv": b"A"}
+
+
 async def test_a_newer_ledger_ends_the_run_unless_none_is_needed(server, tmp_path):
     await mirror(server, tmp_path)
     newer = sqlite3.connect(tmp_path / ".sealift" / LEDGER)
@@ -227,6 +255,96 @@ async def test_a_plan_reads_the_ledger_and_leaves_everything_as_it_is(server, tm
 
     assert (forecast.to_download, forecast.up_to_date) == (1, 4)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+async def test_a_disk_that_gets_full_in_a_batch_of_records_costs_records_and_no_file(server, tmp_path):
+    fill(server, {f"{number:04d}" + 200 * "x": b"x" for number in range(800)})
+    dest = tmp_path / "dest"
+    with small_tmpfs(tmp_path / "state", options="size=256k") as small:
+        with pytest.raises(LocalStorageError) as raised:
+            await mirror(server, dest, state=small)
+        with Ledger.open(small, pytest.fail) as ledger:
+            assert ledger.records() == []  # a batch is written whole or not at all
+    complete = tree(dest)
+    again = await mirror(server, dest)
+
+    assert raised.value.code == "DiskFull"
+    assert len(complete) > 1
+    assert again.get_requests == 804 - len(complete.keys() - {"empty/"})
+    assert recorded(dest / ".sealift").keys() | {"empty/"} == tree(dest).keys()
+
+
+async def test_a_disk_that_files_have_filled_up_has_room_for_no_record_of_what_is_not_there(server, tmp_path):
+    fill(server, {f"many/{number:04d}": b"x" * 9000 for number in range(400)})
+    with small_tmpfs(tmp_path / "disk", options="size=2m") as disk:
+        with pytest.raises(LocalStorageError):
+            await mirror(server, disk)
+        there = tree(disk)
+        rows = recorded(disk / ".sealift")
+        assert set(rows) - {"empty/"} <= there.keys()
+        assert all(len(body) == 9000 for path, body in there.items() if path.startswith("many/"))
+        for path in there:
+            if path.startswith("many/"):
+                (disk / path).unlink()
+        for number in range(300):
+            del server.objects["bucket", f"many/{number:04d}"]
+        again = await mirror(server, disk)
+
+        assert (again.failed, again.pending) == (0, 0)
+        assert len(tree(disk)) == 105
+
+
+async def test_a_plan_beside_a_mirror_disturbs_it_in_nothing(server, tmp_path):
+    released = anyio.Event()
+    held = server.fault(op="get", key="a.csv", do=Hold(released))
+    summaries = []
+
+    async def run():
+        summaries.append(await mirror(server, tmp_path))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run)
+        await held.reached()
+        forecast = await sealift.plan(["s3://bucket"], tmp_path, settings_for(server))
+        with pytest.raises(LocalStorageError, match="another sealift run"):
+            await mirror(server, tmp_path)
+        released.set()
+
+    assert forecast.to_download >= 1
+    assert summaries[0].downloaded == 5
+    assert len(recorded(tmp_path / ".sealift")) == 5
+
+
+async def test_an_object_that_is_overwritten_between_listing_and_get_is_recorded_as_what_came(server, tmp_path):
+    server.fault(op="get", key="a.csv", do=OverwriteNow(b"later"))
+
+    first = await mirror(server, tmp_path)
+    again = await mirror(server, tmp_path)
+
+    assert (first.downloaded, first.failed, again.get_requests) == (5, 0, 0)
+    assert tree(tmp_path) == FILES | {"a.csv": b"later"}
+    row, stored = recorded(tmp_path / ".sealift")["a.csv"], server.find("bucket", "a.csv")
+    assert (row.etag, row.size, row.mtime_ns) == (stored.etag, 5, (tmp_path / "a.csv").stat().st_mtime_ns)
+
+
+@pytest.mark.parametrize("check", list(Check))
+async def test_an_overwrite_by_a_clock_that_was_set_back_is_fetched(server, tmp_path, check):
+    await mirror(server, tmp_path)
+    server.put("bucket", "a.csv", b"A", last_modified=datetime(2001, 1, 1, tzinfo=UTC))
+
+    again = await mirror(server, tmp_path, check=check)
+
+    assert (again.downloaded, tree(tmp_path)["a.csv"]) == (1, b"A")
+
+
+@pytest.mark.parametrize("year", [1971, 2199])
+async def test_a_file_that_was_touched_by_a_clock_that_is_wrong_is_not_trusted(server, tmp_path, year):
+    await mirror(server, tmp_path)
+    stamp(tmp_path / "a.csv", int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) * 10**9)
+
+    again = await mirror(server, tmp_path)
+
+    assert (again.downloaded, again.up_to_date) == (1, 4)
 
 
 async def test_clocks_that_are_wrong_change_nothing(server, tmp_path):

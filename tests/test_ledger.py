@@ -5,6 +5,9 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from functools import lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
@@ -196,6 +199,65 @@ def test_damage_that_shows_later_on_costs_what_was_recorded_and_no_more(tmp_path
         assert everything(ledger) == [record("a")]
     assert len(notes) == 1
     assert (tmp_path / "ledger.db.damaged-1").exists()
+
+
+@lru_cache
+def left_behind():
+    """The files of a run that was killed: a ledger and its log, which has not gone into it."""
+    with TemporaryDirectory() as name, Ledger.open(directory := Path(name), pytest.fail) as ledger:
+        ledger.write(Changes(records=list(map(record, NAMES[:200])), directories=["0", "1"]))
+        ledger._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        ledger.write(Changes(records=list(map(record, NAMES[200:]))))
+        ledger.keep_landmarks("bucket", "prefix/", NAMES[:9])
+        return {path.name: path.read_bytes() for path in directory.iterdir() if path.suffix != ".db-shm"}
+
+
+NAMES = [f"{number % 7}/{number:05d}" for number in range(300)]
+LOOKS = {
+    "look up": lambda ledger: ledger.look_up(NAMES),
+    "in a row": lambda ledger: ledger.entries(sorted(NAMES)),
+    "page by page": everything,
+    "directories": lambda ledger: ledger.made(["0", "2"]),
+    "landmarks": lambda ledger: ledger.landmarks("bucket", "prefix/"),
+    "write": lambda ledger: ledger.write(Changes(records=[record("more")], moves=[(NAMES[3], "x")], gone=NAMES[4:9])),
+    "landmarks anew": lambda ledger: ledger.keep_landmarks("bucket", "prefix/", NAMES[:5]),
+}
+DAMAGE = st.tuples(
+    st.sampled_from([LEDGER, f"{LEDGER}-wal"]),
+    st.floats(0, 1, exclude_max=True),
+    st.one_of(st.none(), st.binary(min_size=1, max_size=9), st.integers(1, 5000).map(bytes)),
+)
+
+
+def test_a_log_that_was_left_behind_is_read(tmp_path):
+    for name, content in left_behind().items():
+        (tmp_path / name).write_bytes(content)
+
+    with Ledger.open(tmp_path, pytest.fail) as ledger:
+        assert [row.path for row in everything(ledger)] == sorted(NAMES)
+        assert len(ledger.landmarks("bucket", "prefix/")) == 9
+
+
+@given(st.lists(DAMAGE, max_size=3), st.permutations(sorted(LOOKS)))
+def test_whatever_befalls_it_a_run_goes_on_with_what_is_left_or_with_a_new_one(tmp_path_factory, damage, looks):
+    directory = tmp_path_factory.mktemp("d")
+    notes: list[str] = []
+    files = dict(left_behind())
+    for name, where, written in damage:
+        start = int(where * len(files[name]))
+        stop = len(files[name]) if written is None else start + len(written)
+        files[name] = (files[name][:start] + (written or b"") + files[name][stop:]) or b"x"
+    for name, content in files.items():
+        (directory / name).write_bytes(content)
+
+    with Ledger.open(directory, notes.append) as ledger:
+        for look in looks:
+            LOOKS[look](ledger)
+        ledger.write(Changes(records=[record("last")]))
+        found = ledger.look_up(["last"])
+        assert found == {"last": record("last")} or notes
+    assert len(list(directory.glob("ledger.db.damaged-?"))) == len(notes)
+    assert damage or not notes
 
 
 def test_each_damaged_one_is_kept_under_a_name_of_its_own(tmp_path, notes):

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import lt
 from pathlib import Path
+from types import NoneType
 from typing import Any, Final, NamedTuple, Self, TypeVar
 
 from sealift.errors import LocalStorageError
@@ -51,8 +52,14 @@ _ENDINGS = ("", "-wal", "-shm")
 _CORRUPT, _NOT_A_DATABASE, _FULL, _BUSY, _LOCKED = 11, 26, 13, 5, 6
 """SQLite's own numbers."""
 
+_NO_FORMAT = "unsupported file format"
+"""What SQLite says, under a number for everything, of a header whose format is none of the four that there are."""
+
 _ENTRY = ("path", "seal", "key", "size", "etag", "version", "local_size", "local_mtime_ns")
 _COLUMNS = "path, seal, key, size, etag, version, checksum, local_size, local_mtime_ns, adopted"
+_NAME, _MAYBE = (str, bytes), (str, NoneType)
+_KINDS: tuple[type | tuple[type, ...], ...] = (_NAME, int, _NAME, int, str, _MAYBE, _MAYBE, int, int, int)
+"""What the columns hold."""
 _SCHEMA = """
 CREATE TABLE seal (
     id INTEGER PRIMARY KEY, bucket TEXT NOT NULL, sse TEXT NOT NULL, kms_key_id TEXT NOT NULL,
@@ -214,7 +221,8 @@ class Ledger:
 
     def look_up(self, paths: Sequence[str]) -> dict[str, Record]:
         """Return the records of those of these paths that have one. At most some hundred at once."""
-        return {record.path: record for record in self._read(_look_up(len(paths)), [_stored(path) for path in paths])}
+        found = self._read(_look_up(len(paths)), [_stored(path) for path in paths], self._record)
+        return {record.path: record for record in found}
 
     def entries(self, paths: Sequence[str]) -> list[Entry]:
         """Return the entries of those of these paths that have one, and are UTF-8; maybe some others' besides.
@@ -225,10 +233,10 @@ class Ledger:
         first, last = (_stored(paths[0]), _stored(paths[-1])) if paths else ("", "")
         if isinstance(first, str) and isinstance(last, str) and all(map(lt, paths, paths[1:])):
             most = 2 * len(paths)  # records of objects that are gone may lie between them
-            rows = self._rows(_STRETCH, (first, last, most))
+            rows = self._read(_STRETCH, (first, last, most))
             paths = [path for path in paths if path > rows[-1][0]] if len(rows) == most > 0 else []
         if paths:
-            rows += self._rows(_look_up(len(paths), ", ".join(_ENTRY)), [_stored(path) for path in paths])
+            rows += self._read(_look_up(len(paths), ", ".join(_ENTRY)), [_stored(path) for path in paths])
         return rows
 
     def seals_of(self, bucket: str) -> frozenset[int]:
@@ -237,7 +245,17 @@ class Ledger:
 
     def records(self, after: str = "", most: int = 1000) -> list[Record]:
         """Return the next records behind the path `after`, in the ledger's order; none at the end."""
-        return self._read(_NEXT, (_stored(after), most))
+        before = _place(after)
+
+        def following(row: tuple[Any, ...]) -> Record:
+            nonlocal before
+            record = self._record(row)
+            if (place := _place(record.path)) <= before:  # whoever asks for the next ones would not come to an end
+                raise _DamagedError
+            before = place
+            return record
+
+        return self._read(_NEXT, (_stored(after), most), following)
 
     def made(self, directories: Sequence[str]) -> set[str]:
         """Return those of these directories that are Sealift's own making; none if the ledger is damaged."""
@@ -366,7 +384,9 @@ class Ledger:
                 rows = connection.execute("SELECT id, bucket, sse, kms_key_id FROM seal").fetchall()
                 self.empty = connection.execute("SELECT 1 FROM file LIMIT 1").fetchone() is None
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_ERROR:  # no such table, no such column
+                if (
+                    getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_ERROR
+                ):  # no such table, no such column
                     raise _DamagedError from error
                 raise
         self._sealed = {number: Seal(*rest) for number, *rest in rows}
@@ -392,16 +412,13 @@ class Ledger:
             "in place are known by their size and time"
         )
 
-    def _read(self, sql: str, values: Sequence[object]) -> list[Record]:
-        """Return the records that a query finds; none where it turns out that the ledger is damaged."""
-        return list(map(self._record, self._rows(sql, values)))
-
-    def _rows(self, sql: str, values: Sequence[object]) -> list[Any]:
-        """Return the rows that a query finds; none where it turns out that the ledger is damaged."""
+    def _read(self, sql: str, values: Sequence[object], read: Callable[[tuple[Any, ...]], T] | None = None) -> list[T]:
+        """Return the rows that a query finds, as `read` makes them; none where the ledger turns out to be damaged."""
         with self._reading, _translating(self._directory):
             try:
                 with _finding_damage():
-                    return _opened(self._reader).execute(sql, values).fetchall()
+                    rows = _opened(self._reader).execute(sql, values).fetchall()
+                return rows if read is None else list(map(read, rows))
             except _DamagedError:
                 pass
         if self._writer is not None:
@@ -414,8 +431,13 @@ class Ledger:
             self._connect()
 
     def _record(self, row: tuple[Any, ...]) -> Record:
-        path, seal, key, *rest, adopted = row
-        return Record._make([_text(path), self._sealed[seal], _text(key), *rest, adopted == 1])
+        if not all(isinstance(value, kinds) for value, kinds in zip(row, _KINDS, strict=True)):
+            raise _DamagedError  # no run has written such a row
+        path, number, key, *rest, adopted = row
+        seal = self._sealed.get(number)
+        if seal is None:
+            raise _DamagedError
+        return Record._make([_text(path), seal, _text(key), *rest, adopted == 1])
 
 
 def _connection(database: str, *, uri: bool = False) -> sqlite3.Connection:
@@ -455,6 +477,12 @@ def _stored(text: str) -> str | bytes:
     return text
 
 
+def _place(name: str) -> tuple[bool, bytes]:
+    """Return what SQLite sorts a name by."""
+    stored = _stored(name)
+    return isinstance(stored, bytes), stored if isinstance(stored, bytes) else stored.encode()
+
+
 def _text(stored: object) -> str:
     return stored.decode("utf-8", "surrogateescape") if isinstance(stored, bytes) else str(stored)
 
@@ -481,8 +509,15 @@ def _refuse_links(directory: Path) -> None:
 def _finding_damage() -> Iterator[None]:
     try:
         yield
+    except UnicodeDecodeError as error:  # SQLite's own message names what it has read
+        raise _DamagedError from error
     except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF in {_CORRUPT, _NOT_A_DATABASE}:
+        number = getattr(error, "sqlite_errorcode", None)
+        if number is None:  # the interpreter's own: a text that is not UTF-8
+            damaged = isinstance(error, sqlite3.OperationalError)
+        else:
+            damaged = number & 0xFF in {_CORRUPT, _NOT_A_DATABASE} or str(error) == _NO_FORMAT
+        if damaged:
             raise _DamagedError from error
         raise
 
