@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NoReturn
 
-from sealift.cli.options import FILTERS, OPTIONS, Layer, Option
+from sealift.cli.options import FILTERS, OPTIONS, TRANSFERRING, Layer, Option
 from sealift.errors import ConfigError
 from sealift.selection import Filter
 
@@ -51,6 +51,18 @@ output. Without PATH the file is called like the last segment of the key.""",
         "say what mirror would do",
         "Says what sealift mirror would fetch, in how many GETs, and what cannot be mirrored. Changes nothing.",
         fewest=2,
+        most=None,
+    ),
+    "policy": Verb(
+        "SOURCE... --principal ARN",
+        "print the policies that let somebody read what lies under SOURCEs",
+        """\
+Prints what has to stand in which policies so that a principal can read what lies under each SOURCE, and nothing else:
+its IAM policy and, as the accounts require, the policies of keys, bucket and access point. Grants nothing itself.
+Without --key, the keys are found out: a sample of the objects is looked at, by whoever runs this.
+
+A SOURCE that ends with a slash is a prefix. One that does not may be a prefix or an object, and both are granted.""",
+        fewest=1,
         most=None,
     ),
     "sandbox": Verb(
@@ -169,7 +181,8 @@ def _parser() -> _Parser:
         if option.name in FILTERS:
             parser.add_argument(f"--{option.name}", dest="filters", action="append", type=read)
             continue
-        parser.add_argument(f"--{option.name}", dest=option.name, type=read)
+        action = "append" if option.kind.several else "store"
+        parser.add_argument(f"--{option.name}", dest=option.name, type=read, action=action)
         if option.short:
             parser.add_argument(f"-{option.short}", dest=option.name, action="store_const", const=True)
         if option.negative:
@@ -221,7 +234,7 @@ def _check(verb: str, words: Sequence[str], given: Layer) -> None:
             raise ConfigError(f"sealift {verb} takes no --{name}")
     if len(words) < shape.fewest or (shape.most is not None and len(words) > shape.most):
         raise ConfigError(f"write {' '.join(f'sealift {verb} {shape.usage}'.split())} (sealift {verb} --help)")
-    if len(words) > 1 and words[-1].startswith("s3://"):
+    if verb in TRANSFERRING and len(words) > 1 and words[-1].startswith("s3://"):
         raise ConfigError(f"{words[-1]!r} is not a local path: Sealift only downloads")
 
 

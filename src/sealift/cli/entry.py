@@ -59,4 +59,6 @@ def _obey(command: Command, console: Console) -> int:
 
     if command.verb in ("sandbox", "demo"):
         return verbs.serve(command, display, console)
+    if command.verb == "policy":
+        return verbs.grant(command, settings, display, console)
     return verbs.run(command, settings, display, console)

@@ -23,11 +23,14 @@ from sealift.config import (
     parse_size,
 )
 from sealift.errors import ConfigError
+from sealift.policy.documents import EXTRAS, checked_account, checked_key
 from sealift.selection import Filter
 
 MIRRORING = frozenset({"mirror", "plan"})
 TRANSFERRING = MIRRORING | {"get"}
-EVERYWHERE = TRANSFERRING | {"sandbox", "demo"}
+POLICY = frozenset({"policy"})
+CONNECTING = TRANSFERRING | POLICY
+EVERYWHERE = CONNECTING | {"sandbox", "demo"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,8 @@ class Kind:
     """What to write in TOML."""
     flag: bool = False
     """True on the command line when it stands there alone."""
+    several: bool = False
+    """May be given several times."""
 
 
 def _text(text: str) -> str:
@@ -100,6 +105,17 @@ def _glob(text: str) -> str:
     return text
 
 
+def _word(*words: str) -> Callable[[str], str]:
+    """Return a reader of one of some words."""
+
+    def read(text: str) -> str:
+        if text not in words:
+            raise ConfigError(f"{text!r} is not one of {', '.join(words[:-1])} and {words[-1]}")
+        return text
+
+    return read
+
+
 TEXT = Kind(metavar="NAME", read=_text, toml=(str,), expects='a string, as in "name"')
 URL = Kind(metavar="URL", read=_endpoint, toml=(str,), expects='a string, as in "https://HOST"')
 FILE = Kind(metavar="FILE", read=_existing_file, toml=(str,), expects='a path, as in "~/ca.pem"')
@@ -124,6 +140,12 @@ MOST_DELETED = Kind(
     metavar="N|P%", read=parse_max_delete, toml=(int, str), expects='a number of files, or a percentage, as in "10%"'
 )
 CHECK = Kind(metavar="ledger|size-mtime", read=one_of(Check), toml=(str,), expects='"ledger" or "size-mtime"')
+ARN = Kind(metavar="ARN", read=_text, toml=(str,), expects="an ARN")
+KEY_ARNS = Kind(metavar="ARN", read=checked_key, toml=(str,), expects="a key's ARN", several=True)
+ACCOUNT = Kind(metavar="ID", read=checked_account, toml=(str,), expects="an account")
+BUCKET_KEYS = Kind(metavar="on|off|both", read=_word("on", "off", "both"), toml=(str,), expects='"on"')
+EXTRAS_OF_POLICIES = Kind(metavar="|".join(EXTRAS), read=_word(*EXTRAS), toml=(str,), expects='"doctor"', several=True)
+FORMAT = Kind(metavar="text|json|terraform", read=_word("text", "json", "terraform"), toml=(str,), expects='"json"')
 GLOBS = Kind(metavar="GLOB", read=_glob, toml=(list,), expects='a list of patterns, as in ["*.tmp"]')
 
 
@@ -189,6 +211,7 @@ def variable_of(name: str) -> str:
 
 _AWS, _WHICH, _HOW, _SHOW = "Reaching S3", "Which objects", "How much at once", "Settings and output"
 _LOCAL = "What is there already"
+_POLICY = "Who may read what"
 
 OPTIONS: tuple[Option, ...] = (
     _setting(
@@ -199,9 +222,17 @@ OPTIONS: tuple[Option, ...] = (
         _AWS,
         "the profile of AWS's configuration files",
         default="AWS_PROFILE",
+        verbs=CONNECTING,
     ),
     _setting(
-        "connection", "region", "region", TEXT, _AWS, "the Region of the bucket", default="AWS_REGION, or the profile's"
+        "connection",
+        "region",
+        "region",
+        TEXT,
+        _AWS,
+        "the Region of the bucket",
+        default="AWS_REGION, or the profile's",
+        verbs=CONNECTING,
     ),
     _setting(
         "connection",
@@ -211,10 +242,18 @@ OPTIONS: tuple[Option, ...] = (
         _AWS,
         "another S3 than AWS's",
         default="AWS_ENDPOINT_URL, or AWS",
+        verbs=CONNECTING,
     ),
     _setting("connection", "sign", "no-sign-request", NEGATED_FLAG, _AWS, "go without credentials", default="false"),
     _setting(
-        "connection", "request_payer", "request-payer", PAYER, _AWS, "pay for the requests yourself", default="false"
+        "connection",
+        "request_payer",
+        "request-payer",
+        PAYER,
+        _AWS,
+        "pay for the requests yourself",
+        default="false",
+        verbs=CONNECTING,
     ),
     _setting(
         "connection",
@@ -224,6 +263,7 @@ OPTIONS: tuple[Option, ...] = (
         _AWS,
         "the certificates that vouch for the endpoint",
         default="AWS_CA_BUNDLE, or the SDK's",
+        verbs=CONNECTING,
     ),
     _setting(
         "connection",
@@ -233,6 +273,7 @@ OPTIONS: tuple[Option, ...] = (
         _AWS,
         "do without TLS also where the endpoint is not this machine",
         default="false",
+        verbs=CONNECTING,
     ),
     _setting(
         "connection",
@@ -242,6 +283,7 @@ OPTIONS: tuple[Option, ...] = (
         _AWS,
         "who carries the requests: wire is the fast way, sdk the AWS SDK; auto leaves to the SDK what wire does not do",
         default="auto",
+        verbs=CONNECTING,
     ),
     _setting(
         "selection",
@@ -389,12 +431,82 @@ OPTIONS: tuple[Option, ...] = (
         default="10",
     ),
     Option(
+        name="principal",
+        kind=ARN,
+        group=_POLICY,
+        help="who is to read: the ARN of a user, a role, a role's session or an account",
+        verbs=POLICY,
+    ),
+    Option(
+        name="key",
+        kind=KEY_ARNS,
+        group=_POLICY,
+        help="the ARN of a KMS key that objects are encrypted with; may be given several times",
+        default="found out, from a sample of the objects",
+        verbs=POLICY,
+    ),
+    Option(
+        name="bucket-account",
+        kind=ACCOUNT,
+        group=_POLICY,
+        help="whose the bucket is",
+        default="the principal's account, or the access point's",
+        verbs=POLICY,
+    ),
+    Option(
+        name="bucket",
+        kind=TEXT,
+        group=_POLICY,
+        help="the name of the bucket behind an access point",
+        verbs=POLICY,
+    ),
+    Option(
+        name="strict",
+        kind=FLAG,
+        group=_POLICY,
+        help="allow Decrypt only as S3 asks for it, and only for these objects: conditions on kms:ViaService and on "
+        "the encryption context",
+        verbs=POLICY,
+    ),
+    Option(
+        name="bucket-keys",
+        kind=BUCKET_KEYS,
+        group=_POLICY,
+        help="with --strict, whether the objects have Bucket Keys: the encryption context then is the bucket's",
+        default="both",
+        verbs=POLICY,
+    ),
+    Option(
+        name="for",
+        kind=EXTRAS_OF_POLICIES,
+        group=_POLICY,
+        help="also allow what this takes; may be given several times",
+        verbs=POLICY,
+    ),
+    Option(
+        name="sample",
+        kind=COUNT,
+        group=_POLICY,
+        help="objects that are looked at",
+        default="100",
+        verbs=POLICY,
+    ),
+    Option(
+        name="format",
+        kind=FORMAT,
+        group=_POLICY,
+        help="how the policies are written",
+        default="text",
+        verbs=POLICY,
+    ),
+    Option(
         name="config",
         kind=PATH,
         group=_SHOW,
         help="read settings from this TOML file",
         default="none",
         variable=variable_of("config"),
+        verbs=CONNECTING,
     ),
     _setting(
         "display",
@@ -410,7 +522,17 @@ OPTIONS: tuple[Option, ...] = (
         "display", "json", "json", FLAG, _SHOW, "print one JSON object on standard output, at the end", default="false"
     ),
     _setting("display", "verbose", "verbose", FLAG, _SHOW, "say more", default="false", short="v", verbs=EVERYWHERE),
-    _setting("display", "quiet", "quiet", FLAG, _SHOW, "only say what went wrong", default="false", short="q"),
+    _setting(
+        "display",
+        "quiet",
+        "quiet",
+        FLAG,
+        _SHOW,
+        "only say what went wrong",
+        default="false",
+        short="q",
+        verbs=CONNECTING,
+    ),
     Option(
         name="data",
         kind=DIRECTORY,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from sealift.cli.arguments import Command
 from sealift.cli.conduct import Ended, Interrupts, conduct
@@ -20,6 +21,10 @@ from sealift.config import Settings
 from sealift.errors import ConfigError, RunError
 from sealift.model import Forecast, Summary
 from sealift.tally import Observer, Observers
+
+if TYPE_CHECKING:
+    from sealift.cli.policies import Format
+    from sealift.granting import Granted
 
 
 def run(command: Command, settings: Settings, display: Display, console: Console) -> int:
@@ -107,6 +112,46 @@ def foresee(work: Callable[[Observer], Awaitable[Forecast]], display: Display, c
         console.flush()
     _conclude("plan", status, forecast, ended, display, console)
     return status
+
+
+def grant(command: Command, settings: Settings, display: Display, console: Console) -> int:
+    """Run policy, and return the exit status. Raises ConfigError."""
+    from sealift.cli.policies import written
+
+    given = command.layer.values
+    with Interrupts(console.leave_line) as interrupts:
+        ended = conduct(partial(_policies, command, settings), interrupts)
+    if ended.error is not None:
+        say(ended.error, console, verbose=display.verbose)
+        return exit_status(None, ended.error)
+    if ended.result is None:
+        return INTERRUPTED
+    for line in written(ended.result, cast("Format", given.get("format", "text"))):
+        console.out(line)
+    console.flush()
+    if not display.quiet:
+        for note in ended.result.notes:
+            console.err(f"sealift: {note}")
+    return IN_PLACE
+
+
+async def _policies(command: Command, settings: Settings) -> Granted:
+    from sealift.granting import SAMPLE, Wishes, policies
+
+    given: Mapping[str, Any] = command.layer.values
+    if "principal" not in given:
+        raise ConfigError("say who is to read: --principal arn:aws:iam::ACCOUNT:role/NAME")
+    wishes = Wishes(
+        principal=given["principal"],
+        keys=tuple(given.get("key", ())),
+        bucket_account=given.get("bucket-account", ""),
+        behind=given.get("bucket", ""),
+        strict=given.get("strict", False),
+        bucket_keys=given.get("bucket-keys", "both"),
+        extras=frozenset(given.get("for", ())),
+        sample=given.get("sample", SAMPLE),
+    )
+    return await policies(command.words, wishes, settings)
 
 
 async def _mirror(words: tuple[str, ...], settings: Settings, observer: Observer) -> Summary:
