@@ -1,7 +1,10 @@
 """Files whose object is gone are deleted where that is asked for, and nothing else ever is."""
 
+import json
 import os
 import random
+import subprocess
+import sys
 
 import anyio
 import pytest
@@ -20,7 +23,7 @@ from sealift.config import Check
 from sealift.ledger import LEDGER, Ledger
 from sealift.listed import AT_ONCE
 from sealift.model import Ending
-from tests.support.faultserver import Answer, FaultServer, Hold
+from tests.support.faultserver import Answer, FaultServer, FaultServerThread, Hold
 from tests.support.running import Watcher, settings_for, tree
 from tests.test_mirroring import fill
 
@@ -517,3 +520,43 @@ async def test_a_location_that_is_an_object_deletes_nothing(server, tmp_path):
     with pytest.raises(ConfigError):
         await delete(server, tmp_path, "s3://bucket/k")
     assert tree(tmp_path) == {"x": b"x"}
+
+
+# ── From the command line ───────────────────────────────────────────────────────────────────────────
+
+
+def test_the_command_line_says_what_goes_and_why_nothing_does(tmp_path):
+    with FaultServerThread() as server:
+        fill(server, BODIES)
+        dest = tmp_path / "dest"
+
+        def run(verb, *options):
+            command = [sys.executable, "-m", "sealift", verb, "s3://bucket", str(dest), "--delete", *options]
+            environment = os.environ | {"AWS_ENDPOINT_URL": server.url}
+            return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+        assert run("mirror").returncode == 0
+        for key in ("a.csv", "x//y"):
+            del server.objects["bucket", key]
+
+        plan = run("plan")
+        too_many = run("mirror", "--max-delete", "1", "--json")
+        too_many_planned = run("plan", "--max-delete", "1")
+        nonsense = run("mirror", "--max-delete", "101%")
+        assert tree(dest) == FILES
+        done = run("mirror", "--max-delete", "2", "--json")
+
+    gone = [("a.csv", "a.csv"), ("x//y", "x/%empty/y")]
+    named = [f"delete {path} (there is no s3://bucket/{key} any more)" for key, path in gone]
+    assert [line for line in plan.stdout.splitlines() if line.startswith("delete")] == named
+    assert "to delete           2" in plan.stdout
+    assert plan.returncode == 0
+    for refused in (too_many, too_many_planned):
+        assert refused.returncode == 1
+        assert "2 of 5 files would be deleted" in refused.stderr
+    assert (json.loads(too_many.stdout)["deleted"], json.loads(too_many.stdout)["complete"]) == (0, True)
+    assert too_many_planned.stdout == plan.stdout
+    assert nonsense.returncode == 2
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["deleted"] == 2
+    assert tree(dest) == without("a.csv", "x/%empty/y")
