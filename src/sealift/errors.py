@@ -25,6 +25,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from sealift.denial import PLAIN, Denial
+
 if TYPE_CHECKING:
     from sealift.model import Summary
 
@@ -76,9 +78,14 @@ class CredentialsError(RunError):
 
 
 class AccessError(RunError):
-    """Nothing is in place, and everything that failed was refused."""
+    """A listing was refused; or nothing is in place, and everything that failed was refused."""
 
     exit_status = 3
+
+    def __init__(self, message: str, *, code: str | None = None, denial: Denial = PLAIN) -> None:
+        super().__init__(message, code=code)
+        self.denial = denial
+        """What AWS said of it, if it explained one refusal."""
 
 
 class LocalStorageError(RunError):
@@ -136,6 +143,13 @@ class Permanent(ObjectError):
 
 class Refused(Permanent):
     """Somebody has to grant something first."""
+
+    def __init__(
+        self, message: str, *, bucket: str = "", key: str = "", code: str | None = None, denial: Denial = PLAIN
+    ) -> None:
+        super().__init__(message, bucket=bucket, key=key, code=code)
+        self.denial = denial
+        """What AWS said of it."""
 
 
 class Changed(ObjectError):

@@ -20,7 +20,7 @@ from sealift.errors import (
     Transient,
 )
 from sealift.retry import Attempts, RetrySettings, after
-from sealift.s3.translate import Refusal, archived, explain_denial, translate
+from sealift.s3.translate import Refusal, archived, translate
 from tests.support.awserrors import (
     ACCESS_KEY,
     AWS_ERRORS,
@@ -242,12 +242,12 @@ def test_a_refusal_of_the_bucket_policy_names_the_bucket_policy() -> None:
         f"User: {PRINCIPAL} is not authorized to perform: s3:GetObject on resource: {OBJECT_ARN} "
         "with an explicit deny in a resource-based policy"
     )
-    assert "explicit Deny in the bucket policy" in explain_denial(refused(message))
+    assert "explicit Deny in the bucket policy" in translate(refused(message)).message
 
 
 def test_the_end_of_a_sentence_is_no_part_of_the_key() -> None:
     message = f"User: {PRINCIPAL} is not authorized to perform: kms:Decrypt on resource: {KEY_ARN}."
-    assert f"on {KEY_ARN}: " in explain_denial(refused(message))
+    assert f"on {KEY_ARN}: " in translate(refused(message)).message
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sealift.denial import Denial, read_denial
 from sealift.errors import (
     AccessError,
     Changed,
@@ -78,11 +79,6 @@ _TRY_AGAIN = frozenset(
     }
 )
 
-_DENIAL = re.compile(
-    r"User: (?P<principal>\S+) is not authorized to perform: (?P<action>\S+) "
-    r"on (?:resource: (?P<resource>\S+)|the resource associated with this ciphertext)(?P<why>.*)",
-    re.DOTALL,
-)
 _KEY_ARN = re.compile(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:(?:key|alias)/[A-Za-z0-9/_:-]+")
 
 
@@ -207,24 +203,28 @@ def _elsewhere(refusal: Refusal) -> SourceError:
 
 
 def _denied(refusal: Refusal) -> SealiftError:
-    text = explain_denial(refusal)
+    denial = read_denial(refusal.message)
+    text = _candidates(refusal) if denial.plain else _explained(denial)
     if refusal.operation == "list":
-        return AccessError(f"s3://{refusal.bucket} may not be listed: {text}", code="AccessDenied")
-    return Refused(f"{refusal.key!r} is refused: {text}", bucket=refusal.bucket, key=refusal.key, code="AccessDenied")
+        return AccessError(f"s3://{refusal.bucket} may not be listed: {text}", code="AccessDenied", denial=denial)
+    return Refused(
+        f"{refusal.key!r} is refused: {text}",
+        bucket=refusal.bucket,
+        key=refusal.key,
+        code="AccessDenied",
+        denial=denial,
+    )
 
 
-def explain_denial(refusal: Refusal) -> str:
-    """Say who lacks which permission on what, and which policy grants it, as far as AWS's message tells."""
-    match = _DENIAL.search(refusal.message)
-    if match is None:
-        return _candidates(refusal)
-    principal, action = match["principal"], match["action"]
-    resource = (match["resource"] or "the object's KMS key").rstrip(".,;").strip("\"'")
-    return f"{principal} lacks {action} on {resource}: {_remedy(principal, action, resource, match['why'])}"
+def _explained(denial: Denial) -> str:
+    """Say who lacks which permission on what, and which policy grants it."""
+    resource = denial.resource or "the object's KMS key"
+    return f"{denial.principal} lacks {denial.action} on {resource}: {_remedy(denial, resource)}"
 
 
-def _remedy(principal: str, action: str, resource: str, why: str) -> str:
-    """Name the policy to change, from the reason that IAM gives (IAM User Guide, "access denied messages")."""
+def _remedy(denial: Denial, resource: str) -> str:
+    """Name the policy to change, from the reason that IAM gives."""
+    principal, action, kind = denial.principal, denial.action, denial.kind
     of_resource = f"the key policy of {resource}" if action.startswith("kms:") else "the bucket policy"
     places = {
         "resource-based policy": of_resource,
@@ -232,19 +232,16 @@ def _remedy(principal: str, action: str, resource: str, why: str) -> str:
         "service control policy": f"a service control policy of the organization of {principal}",
         "VPC endpoint policy": "the policy of the VPC endpoint that the requests go through",
     }
-    if "does not exist in this Region" in why:
+    if denial.foreign:
         return (
             f"allow {action} for it in {of_resource} (or lift a Deny there), in the account that owns it; "
             "if that is another account than the caller's, the caller's IAM policy must allow it as well; "
             "and check that the key still exists in this Region"
         )
-    denied = re.search(r"with an explicit deny(?: in an? (?P<kind>[A-Za-z -]+?(?:policy|boundary)))?", why)
-    if denied:
-        kind = denied["kind"] or "policy that applies"
+    if denial.effect == "explicit":
+        kind = kind or "policy that applies"
         where = places.get(kind, f"{_an(kind)} of {principal}")
         return f"there is an explicit Deny in {where}; no Allow overrides it, so the Deny has to be narrowed"
-    allowed = re.search(r"no (?P<kind>[A-Za-z -]+?(?:policy|policies|boundary|boundaries)) allows?", why)
-    kind = re.sub("ies$", "y", allowed["kind"]) if allowed else ""
     if kind == "resource-based policy":
         return f"allow {action} for {principal} in {of_resource}"
     if kind == "identity-based policy":
