@@ -19,6 +19,7 @@ from sealift.config import (
     one_of,
     or_auto,
     parse_count,
+    parse_duration,
     parse_max_delete,
     parse_percent,
     parse_rate,
@@ -79,7 +80,7 @@ def test_bits_are_not_taken_for_bytes(text: str) -> None:
 
 @given(st.text(max_size=30))
 def test_any_text_is_a_number_or_a_config_error(text: str) -> None:
-    for parse in (parse_size, parse_rate, parse_count, parse_percent):
+    for parse in (parse_size, parse_rate, parse_count, parse_duration, parse_percent):
         with suppress(ConfigError):
             assert parse(text) > 0
 
@@ -179,3 +180,17 @@ def test_a_share_is_a_percentage(text, percent):
 def test_what_is_no_share_is_refused(text):
     with pytest.raises(ConfigError, match="is not a share"):
         parse_percent(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("30m", 1800), ("15 min", 900), ("2h", 7200), ("1h30m", 5400), ("1h 1m 1s", 3661)],
+)
+def test_a_duration_is_hours_minutes_and_seconds(text, seconds):
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "0m", "soon", "-5m", "1.5h", "5 days", "m", "30m1h"])
+def test_what_is_no_duration_is_refused(text):
+    with pytest.raises(ConfigError, match="is not a duration"):
+        parse_duration(text)

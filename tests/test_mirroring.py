@@ -26,6 +26,7 @@ from sealift import (
     TransferSettings,
     fetch,
     governor,
+    outage,
     planning,
     splitting,
 )
@@ -367,6 +368,67 @@ async def test_objects_that_need_no_kms_call_wait_for_no_cap(server, tmp_path):
     with anyio.fail_after(20):
         summary = await mirror(server, tmp_path, kms=KmsSettings(rps=1))
     assert (summary.downloaded, server.kms_calls) == (40, 0)
+
+
+# ── An outage of KMS ────────────────────────────────────────────────────────────────────────────────
+
+KMS_FAILED = Answer(500, "KMS.KMSInternalException", "The request was rejected because an internal error occurred.")
+TWO_ATTEMPTS = RetrySettings(max_attempts=2, base=0.0001, cap=0.001)
+
+
+@pytest.fixture
+def quick_tries(monkeypatch):
+    monkeypatch.setattr(outage, "FIRST", 0.01)
+    monkeypatch.setattr(fetch, "UNNAMED_SECONDS", 0.0)
+
+
+class Mender(Watcher):
+    """Ends a fault when the run says that it pauses."""
+
+    def __init__(self, fault):
+        super().__init__()
+        self.fault = fault
+
+    def noted(self, level, text):
+        super().noted(level, text)
+        if "pausing" in text:
+            self.fault.remove()
+
+
+@pytest.mark.usefixtures("quick_tries")
+@pytest.mark.parametrize(
+    "answer", [KMS_FAILED, Answer(500, "InternalError", "We encountered an internal error. Please try again.")]
+)
+async def test_an_outage_of_kms_costs_no_object_any_of_its_attempts(server, tmp_path, answer):
+    fill(server, {f"k{number}": b"x" for number in range(40)})
+    mender = Mender(server.fault(op="get", do=answer, times=None))
+    summary = await mirror(server, tmp_path, observer=mender, transfer=TransferSettings(concurrency=20))
+    assert (summary.downloaded, summary.failed, summary.retries) == (40, 0, mender.fault.hits)
+    pausing, back = mender.notes
+    assert "--kms-patience" in pausing
+    assert "KMS is back" in back
+
+
+@pytest.mark.usefixtures("quick_tries")
+async def test_an_outage_that_outlasts_the_patience_ends_the_run_and_the_next_one_continues(server, tmp_path):
+    fill(server, {f"k{number}": b"x" for number in range(20)})
+    down = server.fault(op="get", do=KMS_FAILED, after=5, times=None)
+    settings = settings_for(server, retry=TWO_ATTEMPTS, kms=KmsSettings(patience=0.1))
+    with pytest.raises(SourceError, match="KMS has been down for longer than --kms-patience") as caught:
+        await sealift.mirror(["s3://bucket"], tmp_path, settings)
+    assert caught.value.summary.failed == 0
+    assert caught.value.summary.pending + caught.value.summary.downloaded == 20
+    before = len(tree(tmp_path))
+    down.remove()
+    summary = await sealift.mirror(["s3://bucket"], tmp_path, settings)
+    assert (summary.downloaded, summary.up_to_date) == (20 - before, before)
+
+
+async def test_one_object_that_s3_always_fails_on_is_no_outage(server, tmp_path):
+    fill(server, {f"k{number}": b"x" for number in range(20)})
+    server.fault(op="get", key="k7", do=Answer(500, "InternalError", "Please try again."), times=None)
+    summary = await mirror(server, tmp_path, retry=TWO_ATTEMPTS)
+    assert (summary.downloaded, summary.failed) == (19, 1)
 
 
 async def test_a_refusal_is_believed_over_a_header(server, tmp_path):

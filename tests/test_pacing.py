@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import anyio
 import pytest
 
@@ -98,3 +100,29 @@ async def test_who_is_cancelled_while_waiting_leaves_the_turn_to_the_next() -> N
         await pace.permit()
     await pace.permit()
     assert clock.now > 1000.0
+
+
+async def test_while_kms_is_down_single_requests_are_tried_and_the_first_grant_lets_all_go_on() -> None:
+    pace, clock = paced(None)
+    assert pace.failed(970.0)
+    sent: list[float] = []
+
+    async def work() -> None:
+        await pace.permit()
+        sent.append(clock.now)
+        if len(sent) == 4:
+            assert pace.succeeded(clock.now) == pytest.approx(45, abs=0.1)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(20):
+            group.start_soon(work)
+    assert [round(later - sooner) for sooner, later in pairwise(sent[:4])] == [2, 4, 8]
+    assert len(sent) == 20
+    assert sent[-1] == sent[3]
+
+
+async def test_a_refusal_for_rate_ends_an_outage() -> None:
+    pace, clock = paced(None)
+    assert pace.failed(970.0)
+    assert pace.refused(clock.now) == 30
+    assert not pace.outage.on

@@ -148,6 +148,8 @@ class KmsSettings:
     """Requests a second for which KMS is asked, at the most, in any second; None finds out what is allowed."""
     share: float | None = None
     """Of the account's quota, in percent: a cap as well, and the lower of the two holds."""
+    patience: float = 900.0
+    """Seconds that KMS may be down before the run ends: 15 min, which outlasts a key store that is restarted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +187,17 @@ def parse_size(text: str) -> int:
 def parse_rate(text: str) -> float:
     """Read bytes a second: a size, with or without `/s`. Raises ConfigError."""
     return float(parse_size(text.removesuffix("/s").removesuffix("ps")))
+
+
+def parse_duration(text: str) -> float:
+    """Read seconds: `90s`, `30m`, `2h`, `1h30m`, or a number of seconds. Raises ConfigError."""
+    match = re.fullmatch(r"(?:([0-9]{1,5})h)?\s*(?:([0-9]{1,7})\s*m(?:in)?)?\s*(?:([0-9]{1,9})\s*s?)?", text.strip())
+    seconds = (
+        0 if not match else sum(int(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True))
+    )
+    if not seconds:
+        raise ConfigError(f"{text!r} is not a duration: write for example 90s, 30m or 1h30m")
+    return float(seconds)
 
 
 def parse_percent(text: str) -> float:

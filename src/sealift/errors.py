@@ -10,6 +10,7 @@
     │   └─ TooManyDeletions
     └─ ObjectError            ends one object; the run goes on
         ├─ Transient          worth another attempt
+        │   ├─ ServerFailed   … as S3, or KMS behind it, said that it failed
         │   └─ Unreachable    … of which not even a connection came
         ├─ Throttled          worth waiting for; never counts as an attempt
         ├─ Permanent          no attempt would help
@@ -119,6 +120,10 @@ class Transient(ObjectError):
 
 class Unreachable(Transient):
     """There was no connection at all. If that goes on everywhere, it is the source that is gone."""
+
+
+class ServerFailed(Transient):
+    """S3 answered that it, or KMS behind it, has failed. If that goes on everywhere, KMS is down."""
 
 
 class Throttled(ObjectError):

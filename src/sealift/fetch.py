@@ -29,24 +29,30 @@ from sealift.errors import (
     ObjectError,
     Permanent,
     RunError,
+    ServerFailed,
     SourceError,
     Throttled,
     Transient,
     Unreachable,
 )
-from sealift.line import Line, Ticket
+from sealift.line import MOST_RETURNED, Line, Ticket
 from sealift.model import ByteRange, Outcome, Part, RemoteObject
 from sealift.pacing import Pace
 from sealift.partial import Blocked, PartialFile
 from sealift.planning import MIB, part_size_under_quota, parts
 from sealift.ranges import merged, missing
-from sealift.retry import after
+from sealift.retry import Again, Attempts, after
 from sealift.s3.store import ObjectStore
 from sealift.tally import Tally
 
 RECORD_EVERY = 64 * MIB
 """Bytes of one object after which what is there of it is recorded durably, for one fdatasync each: what a killed run
 fetches twice of a large object at the most, beside what arrives while that goes on."""
+
+UNNAMED_OBJECTS, UNNAMED_SECONDS = MOST_RETURNED, 5.0
+"""Where S3 says that it failed and does not name KMS, so many objects have to fail, for so many seconds in which
+nothing was granted, before it is an outage: as many as keep new objects from being begun, and longer than a few bad
+answers of S3's own last; ten attempts last for half a minute."""
 
 FINISHING = 64
 """Objects that may be on their way to their place before nothing more is begun: as many files are open for them."""
@@ -171,7 +177,7 @@ class Fetcher:
         self._tally = tally
         self._tasks = tasks
         self._start_over = start_over
-        self._pace = Pace(settings.kms.rps)
+        self._pace = Pace(settings.kms.rps, patience=settings.kms.patience)
         self._jobs: set[Job] = set()
         self._numbers = 0
         self._tickets: dict[int, Ticket[Job]] = {}
@@ -235,7 +241,7 @@ class Fetcher:
 
     def _refused(self, ticket: Ticket[Job]) -> None:
         """Hear that KMS has refused a part."""
-        self._pace.refused(ticket.sent)
+        self._say_if_back(self._pace.refused(ticket.sent))
         ticket.job.charged = ticket.job.refused = True
         if not ticket.part.whole:
             self._grow(ticket.job)
@@ -281,7 +287,7 @@ class Fetcher:
         job = ticket.job
         if charged or job.refused:
             job.charged = True
-            self._pace.succeeded(ticket.sent)
+            self._say_if_back(self._pace.succeeded(ticket.sent))
         elif job.charged:
             job.charged = False
             self._pace.give_back()
@@ -371,6 +377,8 @@ class Fetcher:
         if progressed or ticket.failing_since is None:
             ticket.failing_since = now
         again = after(error, ticket.attempts, self._settings.retry, progressed=progressed, chance=random.random())
+        if self._is_outage(ticket, error, used_up=again is None):
+            again = Again(Attempts(), 0.0)  # it waits for a permit
         if again is not None:
             by_kms = isinstance(error, Throttled) and error.service == "kms"
             if by_kms:
@@ -387,6 +395,47 @@ class Fetcher:
                 code=error.code,
             ) from error
         return False
+
+    def _is_outage(self, ticket: Ticket[Job], error: ObjectError, *, used_up: bool) -> bool:
+        """Say whether it is KMS that is down, rather than something with this object.
+
+        Raises SourceError when patience ends.
+        """
+        outage = self._pace.outage
+        if not ticket.job.charged or not isinstance(error, Transient) or isinstance(error, Unreachable):
+            return False
+        if outage.on:
+            if outage.spent(time.monotonic()):
+                raise SourceError(
+                    f"KMS has been down for longer than --kms-patience, {outage.patience / 60:.3g} min "
+                    f"({error.message})",
+                    code=error.code,
+                ) from error
+            return True
+        if not used_up or not isinstance(error, ServerFailed) or ticket.failing_since is None:
+            return False
+        seconds = time.monotonic() - ticket.failing_since
+        named = (error.code or "").startswith("KMS.")
+        if not named and (seconds < UNNAMED_SECONDS or self._failing() < UNNAMED_OBJECTS):
+            return False
+        if not self._pace.failed(ticket.failing_since):
+            return False
+        self._tally.observer.noted(
+            "warning",
+            f"nothing that KMS has to decrypt has come for {seconds:.0f} s "
+            f"({error.message}): pausing; single requests are tried until KMS is back, "
+            f"for {outage.patience / 60:.3g} min at the most (--kms-patience)",
+        )
+        return True
+
+    def _failing(self) -> int:
+        """Return how many objects have a part whose last attempts failed."""
+        return sum(any(ticket.attempts.failures for ticket in job.tickets) for job in self._jobs)
+
+    def _say_if_back(self, down: float | None) -> None:
+        """Say that KMS is back, if it was down for some seconds."""
+        if down is not None:
+            self._tally.observer.noted("warning", f"KMS is back after {down:.0f} s: going on")
 
     def _fail(self, job: Job, error: ObjectError) -> None:
         """Let a job fail, and call off its other parts."""

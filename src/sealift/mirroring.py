@@ -30,7 +30,7 @@ from anyio import from_thread
 from anyio.streams.memory import MemoryObjectSendStream
 from anyio.to_thread import run_sync
 
-from sealift.config import Check, Durability, KmsSettings, Settings
+from sealift.config import Check, Durability, Settings
 from sealift.crew.parent import Crew
 from sealift.crew.rule import CrewRule
 from sealift.crew.worker import Orders
@@ -296,9 +296,7 @@ class Run:
         else:
             self.tally.observer.noted("info", f"the account's KMS quota in {region} is {rate:,.10g}/s")
         cap = rate * kms.share / 100
-        self._settings = replace(
-            self._settings, kms=KmsSettings(rps=cap if kms.rps is None else min(cap, kms.rps), share=kms.share)
-        )
+        self._settings = replace(self._settings, kms=replace(kms, rps=cap if kms.rps is None else min(cap, kms.rps)))
 
     async def mirror(
         self, store: PersistentStore, destination: Destination, ledger: Ledger | None, listed: Listed | None

@@ -2,17 +2,20 @@
 
 A GET of which it is not known that KMS need not be asked takes a permit when its turn has come, in the order of coming;
 while it waits it holds neither a connection nor memory. Where the answer shows that KMS was not asked (a Bucket Key,
-SSE-S3), the permit is given back. What KMS refuses goes back in line at once: there is no other waiting for it.
+SSE-S3), the permit is given back. What KMS refuses goes back in line at once: there is no other waiting for it. While
+KMS is down (`sealift.outage`) there is a permit for a single request now and then.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Awaitable, Callable
 
 import anyio
 
 from sealift.governor import Governor
+from sealift.outage import Outage
 
 
 async def _within(event: anyio.Event, seconds: float) -> None:
@@ -22,16 +25,18 @@ async def _within(event: anyio.Event, seconds: float) -> None:
 
 
 class Pace:
-    """Permits to ask KMS; `cap` is the most a second, in any second."""
+    """Permits to ask KMS; `cap` is the most a second, in any second, `patience` the seconds that KMS may be down."""
 
     def __init__(
         self,
         cap: float | None,
         *,
+        patience: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
         within: Callable[[anyio.Event, float], Awaitable[None]] = _within,
     ) -> None:
         self._governor = Governor(cap)
+        self.outage = Outage(patience)
         self._clock = clock
         self._within = within
         self._given_back = anyio.Event()
@@ -45,23 +50,51 @@ class Pace:
     async def permit(self) -> None:
         """Wait for a permit."""
         governor = self._governor
-        if governor.rate is None:
+        if governor.rate is None and not self.outage.on:
             governor.take(self._clock(), 1)
             return
         async with self._turn:
-            while not governor.take(now := self._clock(), 1):
+            while (seconds := self._delay(self._clock())) is not None:
                 self._given_back = anyio.Event()
-                await self._within(self._given_back, governor.wait(now))
+                await self._within(self._given_back, seconds)
 
     def give_back(self) -> None:
         """Hear that a permit was not needed."""
         self._governor.give_back(1)
+        self.outage.told_nothing()
         self._given_back.set()
 
-    def succeeded(self, sent: float) -> None:
-        """Hear that KMS has granted what was sent at `sent`, in seconds of the monotonic clock."""
-        self._governor.succeeded(self._clock(), sent)
+    def succeeded(self, sent: float) -> float | None:
+        """Hear that KMS has granted what was sent at `sent`, in seconds of the monotonic clock.
 
-    def refused(self, sent: float) -> None:
-        """Hear that KMS has refused what was sent at `sent`, in seconds of the monotonic clock."""
-        self._governor.refused(self._clock(), sent)
+        Return how many seconds it was down until now, if it was.
+        """
+        now = self._clock()
+        self._governor.succeeded(now, sent)
+        return self._at_work(now)
+
+    def refused(self, sent: float) -> float | None:
+        """Hear that KMS has refused what was sent at `sent`, for its rate. Return what `succeeded` returns."""
+        now = self._clock()
+        self._governor.refused(now, sent)
+        return self._at_work(now)
+
+    def failed(self, since: float) -> bool:
+        """Hear that an object failed at every attempt since `since`; say whether KMS is down."""
+        return self.outage.failed(since, self._clock())
+
+    def _at_work(self, now: float) -> float | None:
+        down = self.outage.granted(now)
+        if down is not None:
+            self._given_back.set()
+        return down
+
+    def _delay(self, now: float) -> float | None:
+        """Take a permit and return None, or return in how many seconds there may be one."""
+        seconds = self.outage.wait(now)
+        if seconds:
+            return seconds
+        if not self._governor.take(now, 1):
+            return self._governor.wait(now)
+        self.outage.tried(now)
+        return None

@@ -17,6 +17,7 @@ from sealift.config import (
     one_of,
     or_auto,
     parse_count,
+    parse_duration,
     parse_max_delete,
     parse_percent,
     parse_rate,
@@ -133,6 +134,7 @@ SIZE_OR_AUTO = Kind(
     metavar="SIZE|auto", read=or_auto(parse_size), toml=(int, str), expects='a size, as in "16MiB", or "auto"'
 )
 RATE = Kind(metavar="RATE", read=parse_rate, toml=(int, str), expects='a rate, as in "50MB/s"')
+DURATION = Kind(metavar="DURATION", read=parse_duration, toml=(int, str), expects='a duration, as in "30m"')
 PERCENT = Kind(metavar="PERCENT", read=parse_percent, toml=(int, float, str), expects="a share in percent, as in 50")
 TRANSPORT = Kind(metavar="auto|wire|sdk", read=one_of(TransportChoice), toml=(str,), expects='"auto", "wire" or "sdk"')
 DURABILITY = Kind(metavar="none|batch|file", read=one_of(Durability), toml=(str,), expects='"none", "batch" or "file"')
@@ -411,6 +413,15 @@ OPTIONS: tuple[Option, ...] = (
         "as --kms-rps, in percent of the account's quota, by Service Quotas, or else of the Region's default quota",
         default="no limit but what KMS allows",
         verbs=MIRRORING,
+    ),
+    _setting(
+        "kms",
+        "patience",
+        "kms-patience",
+        DURATION,
+        _HOW,
+        "how long KMS may be down, failing everything, before the run ends; being throttled spends none of it",
+        default="15m",
     ),
     _setting(
         "storage",

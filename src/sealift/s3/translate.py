@@ -20,9 +20,9 @@ from sealift.errors import (
     Permanent,
     Refused,
     SealiftError,
+    ServerFailed,
     SourceError,
     Throttled,
-    Transient,
 )
 
 RENEWABLE = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
@@ -146,7 +146,7 @@ def _for_one_object(refusal: Refusal) -> SealiftError:
             refusal, "it does not exist: check the key; if a listing named it, it was deleted since", "NoSuchKey"
         )
     if status >= 500 or status == 408 or code in _TRY_AGAIN:
-        return Transient(
+        return ServerFailed(
             f"S3 failed on {_named(refusal)} ({status} {code}: {_plain(refusal.message)})",
             bucket=refusal.bucket,
             key=refusal.key,
