@@ -65,6 +65,16 @@ A SOURCE that ends with a slash is a prefix. One that does not may be a prefix o
         fewest=1,
         most=None,
     ),
+    "run": Verb(
+        "CONFIG [JOB...]",
+        "run the jobs of a TOML file: nightly pulls",
+        """\
+Runs the jobs of the TOML file CONFIG, or only those named: each a mirror, with its sources, its destination and every
+option of sealift mirror. They run one after the other, or as many at once as the file says. One that fails does not
+stop the others; the exit status is the greatest of theirs.""",
+        fewest=1,
+        most=None,
+    ),
     "sandbox": Verb(
         "",
         "run a local S3 with real SSE-KMS to play with",

@@ -114,23 +114,24 @@ async def _beside(work: Callable[[], Awaitable[T]], interrupts: Interrupts, draw
     ended: Ended[T] = Ended()
     async with anyio.create_task_group() as beside:
         if drawn is not None:
-            beside.start_soon(_draw, drawn)
+            beside.start_soon(keep_drawing, drawn)
         with interrupts.scope():
             try:
                 ended = Ended(await work())
             except Exception as error:  # noqa: BLE001 - whoever asked for the work decides what to say of it
-                ended = Ended(error=_leaf(error))
+                ended = Ended(error=leaf(error))
         beside.cancel_scope.cancel()
     return ended
 
 
-async def _draw(drawn: Drawn) -> None:
+async def keep_drawing(drawn: Drawn) -> None:
+    """Draw until cancelled."""
     while True:
         await anyio.sleep(drawn.interval)
         drawn.draw()
 
 
-def _leaf(error: Exception) -> Exception:
+def leaf(error: Exception) -> Exception:
     """Return the one error that a task group bundled up, or the bundle if there are several."""
     while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]

@@ -59,6 +59,10 @@ def _obey(command: Command, console: Console) -> int:
 
     if command.verb in ("sandbox", "demo"):
         return verbs.serve(command, display, console)
+    if command.verb == "run":
+        from sealift.cli.jobs import run_file
+
+        return run_file(command, display, console, os.environ)
     if command.verb == "policy":
         return verbs.grant(command, settings, display, console)
     return verbs.run(command, settings, display, console)

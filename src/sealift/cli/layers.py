@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sealift.cli.arguments import as_filter, did_you_mean
 from sealift.cli.options import BY_NAME, FILTERS, OPTIONS, Layer, Option
@@ -32,9 +32,10 @@ class Display:
     quiet: bool = False
 
 
-def settle(given: Layer, environ: Mapping[str, str]) -> tuple[Settings, Display]:
+def settle(given: Layer, environ: Mapping[str, str], *jobs: Layer) -> tuple[Settings, Display]:
     """Return the settings that the options `given`, the environment and the settings file amount to.
 
+    What a file of `jobs` says lies between the settings file and the environment.
     Raises ConfigError that names the option, the variable, or the file and its key.
     """
     config = BY_NAME["config"]
@@ -42,7 +43,7 @@ def settle(given: Layer, environ: Mapping[str, str]) -> tuple[Settings, Display]
     if path is None and environ.get(config.variable):
         path = config.read(environ[config.variable], config.variable)
     from_file = read_toml(path) if isinstance(path, Path) else Layer()
-    return built(merged([_aws(environ), from_file, read_environment(environ), given]))
+    return built(merged([_aws(environ), from_file, *jobs, read_environment(environ), given]))
 
 
 def _aws(environ: Mapping[str, str]) -> Layer:
@@ -55,7 +56,7 @@ def read_environment(environ: Mapping[str, str]) -> Layer:
     """Read the SEALIFT_* variables. Empty ones are as good as unset. Raises ConfigError."""
     values: dict[str, object] = {}
     filters: list[Filter] = []
-    for option in _settings():
+    for option in settings_of():
         text = environ.get(option.variable, "")
         if not text:
             continue
@@ -65,30 +66,43 @@ def read_environment(environ: Mapping[str, str]) -> Layer:
             ]
         else:
             values[option.name] = option.read(text, option.variable)
-    return Layer(values, _excludes_first(filters))
+    return Layer(values, excludes_first(filters))
 
 
 def read_toml(path: Path) -> Layer:
     """Read a settings file. Raises ConfigError."""
     values: dict[str, object] = {}
     filters: list[Filter] = []
-    known = {option.name: option for option in _settings()}
+    known = {option.name: option for option in settings_of()}
     seen: set[str] = set()
-    for key, value in _document(path).items():
+    for key, value in document(path).items():
         name = key.replace("_", "-")
         if name not in known:
             raise ConfigError(f"{path}: there is no setting {key!r}{did_you_mean(name, known)}")
         if name in seen:
             raise ConfigError(f"{path}: {name} is there twice, with - and with _")
         seen.add(name)
-        option, origin = known[name], f"{path}: {key}"
-        if type(value) not in option.kind.toml:
-            raise ConfigError(f"{origin}: write {option.kind.expects}")
-        if isinstance(value, list):
-            filters += _globs(option, value, origin)
+        option = known[name]
+        try:
+            read = read_value(option, value)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {key}: {error.message}") from error
+        if name in FILTERS:
+            filters += cast("tuple[Filter, ...]", read)
         else:
-            values[name] = option.read(str(value).lower() if isinstance(value, bool) else str(value), origin)
-    return Layer(values, _excludes_first(filters))
+            values[name] = read
+    return Layer(values, excludes_first(filters))
+
+
+def read_value(option: Option, value: object) -> object:
+    """Read what TOML says of an option: of --include and --exclude, a tuple of filters. Raises ConfigError."""
+    if type(value) not in option.kind.toml:
+        raise ConfigError(f"write {option.kind.expects}")
+    if not isinstance(value, list):
+        return option.kind.read(str(value).lower() if isinstance(value, bool) else str(value))
+    if not all(isinstance(item, str) for item in value):
+        raise ConfigError(f"write {option.kind.expects}")
+    return tuple(as_filter(option, option.kind.read(item)) for item in value)
 
 
 def merged(layers: Sequence[Layer]) -> Layer:
@@ -136,11 +150,13 @@ def built(layer: Layer) -> tuple[Settings, Display]:
     return settings, Display(**sections["display"])
 
 
-def _settings() -> list[Option]:
+def settings_of() -> list[Option]:
+    """Return the options that may stand in a settings file."""
     return [option for option in OPTIONS if option.place]
 
 
-def _document(path: Path) -> dict[str, object]:
+def document(path: Path) -> dict[str, object]:
+    """Return what a TOML file says. Raises ConfigError."""
     import tomllib
 
     try:
@@ -153,15 +169,6 @@ def _document(path: Path) -> dict[str, object]:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _globs(option: Option, values: list[object], origin: str) -> list[Filter]:
-    filters: list[Filter] = []
-    for value in values:
-        if not isinstance(value, str):
-            raise ConfigError(f"{origin}: write {option.kind.expects}")
-        filters.append(as_filter(option, option.read(value, origin)))
-    return filters
-
-
-def _excludes_first(filters: Iterable[Filter]) -> tuple[Filter, ...]:
+def excludes_first(filters: Iterable[Filter]) -> tuple[Filter, ...]:
     """Put excludes before includes: where there is no order of writing, what is included was meant to stay."""
     return tuple(sorted(filters, key=lambda item: item.kind == "include"))

@@ -31,7 +31,9 @@ MIRRORING = frozenset({"mirror", "plan"})
 TRANSFERRING = MIRRORING | {"get"}
 POLICY = frozenset({"policy"})
 CONNECTING = TRANSFERRING | POLICY
-EVERYWHERE = CONNECTING | {"sandbox", "demo"}
+RUN = frozenset({"run"})
+SHOWING = CONNECTING | RUN
+EVERYWHERE = SHOWING | {"sandbox", "demo"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -528,9 +530,17 @@ OPTIONS: tuple[Option, ...] = (
         "show progress on standard error: a bar on a terminal, else a line every 10 seconds",
         default="true",
         negative="no-progress",
+        verbs=TRANSFERRING | RUN,
     ),
     _setting(
-        "display", "json", "json", FLAG, _SHOW, "print one JSON object on standard output, at the end", default="false"
+        "display",
+        "json",
+        "json",
+        FLAG,
+        _SHOW,
+        "print one JSON object on standard output, at the end",
+        default="false",
+        verbs=TRANSFERRING | RUN,
     ),
     _setting("display", "verbose", "verbose", FLAG, _SHOW, "say more", default="false", short="v", verbs=EVERYWHERE),
     _setting(
@@ -542,7 +552,14 @@ OPTIONS: tuple[Option, ...] = (
         "only say what went wrong",
         default="false",
         short="q",
-        verbs=CONNECTING,
+        verbs=SHOWING,
+    ),
+    Option(
+        name="check-config",
+        kind=FLAG,
+        group=_SHOW,
+        help="only read CONFIG, and say what is wrong with it",
+        verbs=RUN,
     ),
     Option(
         name="data",

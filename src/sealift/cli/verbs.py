@@ -65,11 +65,11 @@ def transfer(
 
     `pipes` says that standard output is where the object goes, and nothing else.
     """
-    progress = Progress(console, _style(display, console), verbose=display.verbose, quiet=display.quiet)
+    progress = Progress(console, style_of(display, console), verbose=display.verbose, quiet=display.quiet)
     with Interrupts(console.leave_line) as interrupts:
         ended = conduct(partial(work, progress), interrupts, progress)
         interrupted = interrupts.heard and ended.result is None
-    summary = ended.result or _reached(ended.error, progress)
+    summary = ended.result or reached(ended.error, progress)
     status = _status(summary, ended, interrupted=interrupted)
     if not pipes and status not in (USAGE, PIPE_CLOSED):
         if display.json:
@@ -87,7 +87,7 @@ def foresee(work: Callable[[Observer], Awaitable[Forecast]], display: Display, c
     lines = not display.json and not display.quiet
     progress = Progress(
         console,
-        "none" if lines and console.on_terminal else _style(display, console),
+        "none" if lines and console.on_terminal else style_of(display, console),
         planning=True,
         verbose=display.verbose,
         quiet=display.quiet,
@@ -99,7 +99,7 @@ def foresee(work: Callable[[Observer], Awaitable[Forecast]], display: Display, c
         interrupted = interrupts.heard and ended.result is None
     if foreseen.error is not None:
         ended = Ended(error=foreseen.error)
-    forecast = ended.result or foreseen.so_far(_reached(ended.error, progress))
+    forecast = ended.result or foreseen.so_far(reached(ended.error, progress))
     status = _status(forecast, ended, interrupted=interrupted)
     if status not in (USAGE, PIPE_CLOSED):
         if display.json:
@@ -205,13 +205,14 @@ def _announce(console: Console, text: str) -> None:
     console.flush()
 
 
-def _style(display: Display, console: Console) -> Style:
+def style_of(display: Display, console: Console) -> Style:
+    """Return how progress is shown."""
     if display.quiet or not display.progress:
         return "none"
     return "bar" if console.stderr.isatty() else "lines"
 
 
-def _reached(error: Exception | None, progress: Progress) -> Summary:
+def reached(error: Exception | None, progress: Progress) -> Summary:
     """Return what a run did that was stopped by an error or a signal, maybe before anything was listed."""
     if isinstance(error, RunError) and error.summary is not None:
         return error.summary

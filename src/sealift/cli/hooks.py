@@ -1,0 +1,28 @@
+"""The commands that are told how a job ended."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+
+import anyio
+
+STANDARD_ERROR = 2
+"""Its descriptor."""
+
+
+async def tell(command: Sequence[str], what: str, environ: Mapping[str, str]) -> str:
+    """Run `command` with the text `what` on standard input, and return what went wrong, or nothing.
+
+    What it writes goes to standard error: standard output is for the run's own result. Cancelling kills it.
+    """
+    with tempfile.TemporaryFile() as stdin:  # not a pipe: who does not read it shall not fail for that
+        stdin.write(f"{what}\n".encode("ascii"))
+        stdin.seek(0)
+        try:
+            done = await anyio.run_process(
+                command, stdin=stdin, stdout=STANDARD_ERROR, stderr=None, check=False, env=environ
+            )
+        except OSError as error:
+            return f"{command[0]} cannot be run: {error.strerror or error}"
+    return f"{command[0]} ended with status {done.returncode}" if done.returncode else ""
