@@ -83,7 +83,7 @@ def test_a_checksum_does_not_depend_on_the_pieces_in_which_the_bytes_come(algori
         running.update(memoryview(piece))
     assert running.digest() == digest(algorithm, data)
     if not algorithm.is_crc:
-        assert running.digest() == hashlib.new(algorithm.lower(), data).digest()
+        assert running.digest() == hashlib.new(algorithm.name.lower(), data).digest()
 
 
 @pytest.mark.parametrize("algorithm", list(Algorithm))
@@ -159,7 +159,7 @@ def test_a_checksum_is_read_as_it_was_written(checksum):
 def test_a_header_tells_a_checksum(checksum):
     value = base64.b64encode(checksum.value).decode() + (f"-{checksum.parts}" if checksum.parts else "")
     kind = "COMPOSITE" if checksum.parts else "FULL_OBJECT"
-    headers = {f"x-amz-checksum-{checksum.algorithm.lower()}": value, "x-amz-checksum-type": kind, "etag": '"x"'}
+    headers = {f"x-amz-checksum-{checksum.algorithm.name.lower()}": value, "x-amz-checksum-type": kind, "etag": '"x"'}
     assert Checksum.told(headers) == checksum
     del headers["x-amz-checksum-type"]  # S3 has it since December 2024
     assert Checksum.told(headers) == checksum

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealift.kmscost import Sample, Seen, predict
+from sealift.kmscost import Sample, Seen, predict, requests_for
 from sealift.model import Encryption
 from sealift.quota import Quota
 from tests.support.keys import remote
@@ -40,7 +40,7 @@ def test_kms_is_asked_for_what_it_sealed_unless_a_bucket_key_stands_in(encryptio
 def sampled(gets, most=100, seed=1):
     sample = Sample(most, random.Random(seed).random)
     for number, each in enumerate(gets):
-        sample.planned(remote(f"{number:06d}"), "", 0, each)
+        sample.planned(remote(f"{number:06d}"), "", 4, each)
     return sample
 
 
@@ -50,15 +50,20 @@ def test_a_sample_is_some_of_the_objects_that_take_gets_and_all_if_they_are_few(
     needing = [each for each in gets if each]
     assert len(sample.chosen) == min(most, len(needing))
     assert sample.whole == (len(needing) <= most)
-    assert sample.gets == sum(gets)
+    assert sample.requests == sum(each + (each > 1) for each in gets)
     assert len({chosen.key for chosen, _ in sample.chosen}) == len(sample.chosen)
-    assert all(gets[int(chosen.key)] == each for chosen, each in sample.chosen)
+    assert all(each == gets[int(chosen.key)] + (each > 1) for chosen, each in sample.chosen)
 
 
-def test_every_get_has_the_same_chance_to_be_of_a_chosen_object():
-    """Half of the GETs are of one in a hundred objects: half of the sample are such."""
-    sample = sampled([99 if number % 100 == 0 else 1 for number in range(40_000)])
-    large = sum(gets == 99 for _, gets in sample.chosen)
+@pytest.mark.parametrize(("size", "gets", "requests"), [(4, 1, 1), (4, 2, 3), (3, 1, 2), (2, 2, 3)])
+def test_of_an_object_in_parts_or_half_there_kms_is_asked_once_more_for_its_checksum(size, gets, requests):
+    assert requests_for(remote("k"), size, gets) == requests
+
+
+def test_every_request_has_the_same_chance_to_be_for_a_chosen_object():
+    """Half of the requests are for one in a hundred objects: half of the sample are such."""
+    sample = sampled([98 if number % 100 == 0 else 1 for number in range(40_000)])
+    large = sum(requests == 99 for _, requests in sample.chosen)
     assert 35 <= large <= 65
 
 
@@ -101,9 +106,9 @@ def test_time_and_price_are_those_of_aws():
 @given(SEEN, st.integers(0, 10**9), st.booleans())
 def test_a_prediction_lies_between_what_was_seen_and_all_gets(seen, others, whole):
     others = 0 if whole else others
-    gets = sum(each.gets for each in seen) + others
+    gets = sum(each.requests for each in seen) + others
     kms = predict(gets, seen, whole=whole)
-    sure = sum(each.gets for each in seen if each.encryption is not None and each.encryption.charged)
-    free = sum(each.gets for each in seen if each.encryption is not None and not each.encryption.charged)
+    sure = sum(each.requests for each in seen if each.encryption is not None and each.encryption.charged)
+    free = sum(each.requests for each in seen if each.encryption is not None and not each.encryption.charged)
     assert sure <= kms.requests <= gets - free
     assert kms.requests_with_bucket_keys <= kms.requests

@@ -265,6 +265,8 @@ class SmallPages:
         self._page_size = page_size
         self.head = store.head
         self.encryption = store.encryption
+        self.checksum = store.checksum
+        self.part_size = store.part_size
         self.open = store.open
 
     async def list_page(self, bucket, prefix, **more):

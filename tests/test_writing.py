@@ -8,6 +8,7 @@ import pytest
 from sealift import partial as partial_room
 from sealift import writing
 from sealift.attempt import Attempt, Spot
+from sealift.checksum import Checked
 from sealift.config import Durability
 from sealift.destination import Destination
 from sealift.errors import Integrity
@@ -17,6 +18,8 @@ from sealift.writing import FEW, Writer
 from tests.support.running import partials, tree
 
 pytestmark = pytest.mark.anyio
+
+CHECKED = Checked("CRC32:y/Q5Jg==", verified=True)
 
 
 class World:
@@ -38,7 +41,7 @@ class World:
         for piece in pieces:
             await filling.write(piece)
         try:
-            return await filling.place(attempt.spot)
+            return await filling.place(attempt.spot, CHECKED)
         finally:
             filling.close()
 

@@ -40,6 +40,16 @@ class Ended(NamedTuple):
     """The object is complete and has its final name."""
     error: SealiftError | None
     """What ended it early; None also for one that was called off."""
+    checksum: str = ""
+    """Of a whole object that is there and needs no further check: that of its bytes, as the ledger has it."""
+    verified: bool = False
+    """… and that S3's own says the same."""
+    told: str | None = None
+    """What S3 said of the object's checksum, where it was asked and that is to be checked yet; nothing: it has none."""
+    algorithm: str = ""
+    """What the stretches were summed up by."""
+    stretches: tuple[tuple[int, int, int], ...] = ()
+    """The CRCs of what was written, by `sealift.checksum`, where they are needed yet."""
 
 
 class Decider(Protocol):

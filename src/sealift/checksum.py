@@ -21,7 +21,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import NamedTuple, Self
 
-from sealift.model import ByteRange
+from sealift.errors import ChecksumMismatch
+from sealift.model import ByteRange, RemoteObject
 from sealift.ranges import missing
 
 Crc = Callable[[bytes | bytearray | memoryview, int], int]
@@ -30,32 +31,37 @@ Stretch = tuple[int, int, int]
 """Where it starts, where it stops, and the CRC of what is between: as it goes to other processes."""
 
 
-class Algorithm(enum.StrEnum):
+class Algorithm(enum.Enum):
     """What S3 computes checksums with (S3 User Guide, "Checking object integrity"), as far as Sealift can as well.
 
     Of those that an object has several of, the first one is taken: in the order of what they cost.
     """
 
-    CRC64NVME = "CRC64NVME"
-    CRC32C = "CRC32C"
-    CRC32 = "CRC32"
-    SHA1 = "SHA1"
-    SHA256 = "SHA256"
-    SHA512 = "SHA512"
-    MD5 = "MD5"
+    CRC64NVME = (8, True, 1)
+    CRC32C = (4, True, 2)
+    CRC32 = (4, True, 3)
+    SHA1 = (20, False, 4)
+    SHA256 = (32, False, 5)
+    SHA512 = (64, False, 6)
+    MD5 = (16, False, 7)
 
-    @property
-    def is_crc(self) -> bool:
+    def __init__(self, size: int, is_crc: bool, number: int) -> None:
+        del number  # members of equal values would be one member
+        self.size = size
+        """Bytes of a checksum."""
+        self.is_crc = is_crc
         """Whether the checksum of two stretches follows from theirs."""
-        return self in _CRC_SIZES
+        self.prefix = f"{self._name_}:"
+        """What a checksum begins with where it is written down."""
+
+    # Looked up for each object: the enumeration's own is one of the name, in Python.
+    __hash__ = object.__hash__
 
 
 OWN = Algorithm.CRC64NVME
 """What Sealift takes by itself where S3 says nothing: S3's own default, and the cheapest."""
 
-_CRC_SIZES = {Algorithm.CRC64NVME: 8, Algorithm.CRC32C: 4, Algorithm.CRC32: 4}
-_SIZES = _CRC_SIZES | {Algorithm.SHA1: 20, Algorithm.SHA256: 32, Algorithm.SHA512: 64, Algorithm.MD5: 16}
-_HEADERS = tuple((f"x-amz-checksum-{algorithm.lower()}", algorithm) for algorithm in Algorithm)
+_HEADERS = tuple((f"x-amz-checksum-{algorithm.name.lower()}", algorithm) for algorithm in Algorithm)
 _TEXT = re.compile(r"(\w+):([A-Za-z0-9+/]+=*)(?:-([0-9]{1,5}))?")
 
 
@@ -70,7 +76,7 @@ class Checksum(NamedTuple):
 
     def __str__(self) -> str:
         """Return algorithm and value as they are recorded: `CRC32:y/Q5Jg==`."""
-        text = f"{self.algorithm}:{binascii.b2a_base64(self.value, newline=False).decode()}"
+        text = self.algorithm.prefix + binascii.b2a_base64(self.value, newline=False).decode()
         return f"{text}-{self.parts}" if self.parts else text
 
     @classmethod
@@ -87,7 +93,7 @@ class Checksum(NamedTuple):
             value = binascii.a2b_base64(text, strict_mode=True)
         except (binascii.Error, ValueError):
             return None
-        return cls(algorithm, value, parts) if len(value) == _SIZES[algorithm] else None
+        return cls(algorithm, value, parts) if len(value) == algorithm.size else None
 
     @classmethod
     def told(cls, headers: Mapping[str, str]) -> Self | None:
@@ -107,6 +113,26 @@ class Checksum(NamedTuple):
             if found is not None:
                 return found
         return None
+
+
+class Checked(NamedTuple):
+    """What is known of a complete object's bytes."""
+
+    checksum: str
+    """Of all of them, as the ledger has it."""
+    verified: bool
+    """S3's own checksum says the same."""
+
+
+def mismatch(remote: RemoteObject, told: Checksum) -> ChecksumMismatch:
+    """Return the error of bytes that are not those of which S3 told the checksum."""
+    return ChecksumMismatch(
+        f"the bytes of {remote.key!r} that came are not those that were uploaded: S3's checksum is {told}, theirs is "
+        "another one. If that happens again, look at what is on the way to S3, or have the object uploaded anew",
+        bucket=remote.bucket,
+        key=remote.key,
+        code="ChecksumMismatch",
+    )
 
 
 # ── CRCs ────────────────────────────────────────────────────────────────────────────────────────────
@@ -139,9 +165,14 @@ def combine_function(algorithm: Algorithm) -> Combine:
     return functions[algorithm]
 
 
+def crc_bytes(algorithm: Algorithm, value: int) -> bytes:
+    """Return a CRC as S3 has it in a checksum."""
+    return value.to_bytes(algorithm.size, "big")
+
+
 def crc_checksum(algorithm: Algorithm, value: int) -> Checksum:
     """Return a CRC as a checksum."""
-    return Checksum(algorithm, value.to_bytes(_CRC_SIZES[algorithm], "big"))
+    return Checksum(algorithm, crc_bytes(algorithm, value))
 
 
 def composite(algorithm: Algorithm, parts: Sequence[bytes]) -> Checksum:
@@ -204,14 +235,11 @@ class Stretches:
             combine, value = combine_function(self.algorithm), 0
             for start, stop, behind in self.so_far():
                 value = combine(value, behind, stop - start)
-        return self._bytes(value)
+        return crc_bytes(self.algorithm, value)
 
     def parts(self) -> list[bytes]:
         """Return the checksums of the parts, in order."""
-        return [self._bytes(value) for _, _, value in self.so_far()] or [self._bytes(0)]
-
-    def _bytes(self, value: int) -> bytes:
-        return value.to_bytes(_CRC_SIZES[self.algorithm], "big")
+        return [crc_bytes(self.algorithm, value) for _, _, value in self.so_far()] or [crc_bytes(self.algorithm, 0)]
 
 
 class Hashes:
@@ -259,7 +287,7 @@ def running_checksum(algorithm: Algorithm, grain: int = 0) -> Running:
 
 
 def _hash(algorithm: Algorithm) -> hashlib._Hash:
-    return hashlib.new(algorithm.lower(), usedforsecurity=False)
+    return hashlib.new(algorithm.name.lower(), usedforsecurity=False)
 
 
 class Sums:
@@ -268,12 +296,12 @@ class Sums:
     Neighbours become one, except across the multiples of `grain`, if any: where parts are taken to begin.
     """
 
-    __slots__ = ("_combine", "_grain", "_starts", "_stops", "algorithm")
+    __slots__ = ("_combine", "_starts", "_stops", "algorithm", "grain")
 
     def __init__(self, algorithm: Algorithm, grain: int = 0) -> None:
         self.algorithm = algorithm
+        self.grain = grain
         self._combine = combine_function(algorithm)
-        self._grain = grain
         self._starts: dict[int, tuple[int, int]] = {}
         self._stops: dict[int, int] = {}
 
@@ -310,12 +338,16 @@ class Sums:
             at = found[0]
         return value
 
+    def stretches(self, start: int) -> Stretches:
+        """Return what sums up the bytes from `start` on, to be added."""
+        return Stretches(self.algorithm, start, self.grain)
+
     def missing(self, size: int) -> list[ByteRange]:
         """Return of what of an object of `size` bytes nothing is known."""
         return missing(size, (ByteRange(start, stop) for start, (stop, _) in self._starts.items()))
 
     def _joins(self, place: int) -> bool:
-        return not self._grain or place % self._grain != 0
+        return not self.grain or place % self.grain != 0
 
 
 # ── Where parts begin ───────────────────────────────────────────────────────────────────────────────
@@ -340,10 +372,35 @@ def usual_part_size(size: int, count: int) -> int:
     return least if -(-size // least) == count else 0
 
 
+def summed_up(remote: RemoteObject) -> tuple[Algorithm, int]:
+    """Return by which CRC an object that comes in pieces is to be summed up, and at which multiples to cut.
+
+    That is S3's own, as far as the listing tells; of a COMPOSITE one, which the ETag shows, at what may be its parts.
+    """
+    listed = Algorithm.__members__.get(remote.checksum_algorithm, OWN)
+    algorithm = listed if listed.is_crc else OWN
+    # S3 has no COMPOSITE CRC64NVME (S3 User Guide, "Checking object integrity").
+    count = 0 if algorithm is Algorithm.CRC64NVME else parts_of_etag(remote.etag)
+    return algorithm, usual_part_size(remote.size, count) if count > 1 else 0
+
+
 def parts_of_etag(etag: str) -> int:
     """Return in how many parts an object was uploaded, as its ETag tells also where it is no MD5; 0: in none."""
     _, dash, count = etag.strip('"').rpartition("-")
     return int(count) if dash and count.isascii() and count.isdigit() and len(count) <= 5 else 0
+
+
+def agrees(told: Checksum, running: Running) -> bool | None:
+    """Say whether the bytes of a whole object have the checksum that S3 told; None where that cannot be said.
+
+    That is so for a COMPOSITE one of parts that were cut elsewhere than was guessed.
+    """
+    if not told.parts:
+        return running.digest() == told.value
+    parts = running.parts()
+    if len(parts) == told.parts and composite(told.algorithm, parts) == told:
+        return True
+    return False if told.parts == 1 else None
 
 
 def stretches_of(sizes: Iterable[int]) -> list[ByteRange]:

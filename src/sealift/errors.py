@@ -17,6 +17,7 @@
         │   └─ Refused        … because somebody has not granted it
         ├─ Changed            the object was overwritten; start over with the new one
         └─ Integrity          the bytes are not the ones that were promised
+            └─ ChecksumMismatch   … as their checksum shows once all of them have come
 
 Cancellation is never in this tree. Every message says what happened, to what, why, and what to do,
 and holds no secret: no key, token, signature or presigned query.
@@ -163,3 +164,7 @@ class Changed(ObjectError):
 
 class Integrity(ObjectError):
     """Range, length or checksum is not what it must be. The bytes get no final name."""
+
+
+class ChecksumMismatch(Integrity):
+    """The object's bytes are not those of which S3 has the checksum: fetch all of them again, once."""

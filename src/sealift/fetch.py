@@ -5,7 +5,9 @@
 2. Others carry the attempt out (`sealift.lanes`), and tell how far it came.
 3. An attempt that fails sends what is left of the part back to the line (`sealift.retry` decides), or fails the
    object. An object that was overwritten meanwhile is looked up again and started over.
-4. When the last part has come, the object is put in its place: lengths were checked, so all bytes are there.
+4. When the last part has come, all bytes are there, as lengths were checked. They are held against S3's checksum
+   (`sealift.checking`; of a whole object of one GET, by whoever fetched it), and the object is put in its place. One
+   whose bytes are others is fetched once more from the start.
 """
 
 from __future__ import annotations
@@ -21,10 +23,13 @@ from anyio.abc import TaskGroup
 from anyio.to_thread import run_sync
 
 from sealift.attempt import Attempt, Ended, Spot
+from sealift.checking import Checker
+from sealift.checksum import Checksum, Sums, summed_up
 from sealift.concurrency import GET_WORTH
 from sealift.config import Settings
 from sealift.errors import (
     Changed,
+    ChecksumMismatch,
     LocalStorageError,
     ObjectError,
     Permanent,
@@ -37,7 +42,7 @@ from sealift.errors import (
 )
 from sealift.line import MOST_RETURNED, Line, Ticket
 from sealift.model import ByteRange, Outcome, Part, RemoteObject
-from sealift.pacing import Pace
+from sealift.pacing import Pace, say_if_back
 from sealift.partial import Blocked, PartialFile
 from sealift.planning import MIB, part_size_under_quota, parts
 from sealift.ranges import merged, missing
@@ -53,6 +58,10 @@ UNNAMED_OBJECTS, UNNAMED_SECONDS = MOST_RETURNED, 5.0
 """Where S3 says that it failed and does not name KMS, so many objects have to fail, for so many seconds in which
 nothing was granted, before it is an outage: as many as keep new objects from being begun, and longer than a few bad
 answers of S3's own last; ten attempts last for half a minute."""
+
+MOST_MISMATCHES = 1
+"""How often an object is fetched once more whose bytes are not those that its checksum says: what comes wrong twice was
+not damaged by chance."""
 
 FINISHING = 64
 """Objects that may be on their way to their place before nothing more is begun: as many files are open for them."""
@@ -116,6 +125,14 @@ class Job:
     """Bytes of its parts from now on, where they are more than `part_size`: KMS has refused some."""
     placed: bool = False
     """It has its final name already."""
+    checksum: str = ""
+    """That of its bytes, once all are there and were checked, as the ledger has it."""
+    verified: bool = False
+    """… and S3's own says the same."""
+    told: str | None = None
+    """What S3 said of its checksum when it was asked, nothing where it has none; None: it was not asked."""
+    sums: Sums | None = None
+    """The CRCs of what came in parts in this run."""
     filing: anyio.Lock | None = None
     """Held while the partial file is opened, recorded or landed."""
 
@@ -178,6 +195,7 @@ class Fetcher:
         self._tasks = tasks
         self._start_over = start_over
         self._pace = Pace(settings.kms.rps, patience=settings.kms.patience)
+        self._checker = Checker(store, self._pace, tally, settings.retry)
         self._jobs: set[Job] = set()
         self._numbers = 0
         self._tickets: dict[int, Ticket[Job]] = {}
@@ -241,7 +259,7 @@ class Fetcher:
 
     def _refused(self, ticket: Ticket[Job]) -> None:
         """Hear that KMS has refused a part."""
-        self._say_if_back(self._pace.refused(ticket.sent))
+        say_if_back(self._pace.refused(ticket.sent), self._tally.observer)
         ticket.job.charged = ticket.job.refused = True
         if not ticket.part.whole:
             self._grow(ticket.job)
@@ -287,7 +305,7 @@ class Fetcher:
         job = ticket.job
         if charged or job.refused:
             job.charged = True
-            self._say_if_back(self._pace.succeeded(ticket.sent))
+            say_if_back(self._pace.succeeded(ticket.sent), self._tally.observer)
         elif job.charged:
             job.charged = False
             self._pace.give_back()
@@ -313,22 +331,36 @@ class Fetcher:
         job, error = ticket.job, end.error
         if not end.placed:
             self.reached(end.number, end.reached)
+            self._note_checksums(job, end)
         del self._tickets[end.number]
         if not isinstance(error, Unreachable):
             self._answered = time.monotonic()
         progressed, ticket.progressed = ticket.progressed, False
         if isinstance(error, RunError):
             raise _about(error, job) from error
+        job.checksum, job.verified = end.checksum, end.verified
         if end.placed:
             ticket.part = Part(ByteRange(job.remote.size, job.remote.size), whole=False)
             job.placed = True
         elif isinstance(error, Blocked):
             pass  # it is complete, and `_finish` finds it another place
         elif isinstance(error, ObjectError) and job.failure is None:
-            if self._goes_back(ticket, error, progressed=progressed):
+            # What has another checksum has come whole: no part of it is worth another attempt, but all of it is.
+            if not isinstance(error, ChecksumMismatch) and self._goes_back(ticket, error, progressed=progressed):
                 return
             self._fail(job, error)
         self._settle(ticket)
+
+    def _note_checksums(self, job: Job, end: Ended) -> None:
+        """Take down what an attempt that has placed nothing tells of checksums."""
+        if end.told is not None:
+            job.told = end.told
+        if end.stretches:
+            if job.sums is None:
+                job.sums = Sums(*summed_up(job.remote))
+            if end.algorithm == job.sums.algorithm.name:
+                for stretch in end.stretches:
+                    job.sums.add(*stretch)
 
     def keep(self) -> None:
         """Record what is on disk of every unfinished object, so that a rerun continues there.
@@ -348,7 +380,7 @@ class Fetcher:
             self._line.done()
         elif job.placed:
             self._jobs.discard(job)
-            self._tally.end(self._landing.placed(job))
+            self._end_well(job, self._landing.placed(job))
             self._line.done()
         else:
             self._finishing += 1
@@ -432,11 +464,6 @@ class Fetcher:
         """Return how many objects have a part whose last attempts failed."""
         return sum(any(ticket.attempts.failures for ticket in job.tickets) for job in self._jobs)
 
-    def _say_if_back(self, down: float | None) -> None:
-        """Say that KMS is back, if it was down for some seconds."""
-        if down is not None:
-            self._tally.observer.noted("warning", f"KMS is back after {down:.0f} s: going on")
-
     def _fail(self, job: Job, error: ObjectError) -> None:
         """Let a job fail, and call off its other parts."""
         job.failure = error
@@ -450,7 +477,7 @@ class Fetcher:
         try:
             async with _filing(job):
                 await self._land(job)
-            if isinstance(job.failure, Changed) and job.restarts < self._settings.retry.restarts:
+            if self._restarts(job):
                 await self._again_from_the_start(job)
             elif job.failure is not None:
                 await self._end_failed(job)
@@ -468,17 +495,42 @@ class Fetcher:
         try:
             if job.partial is None:
                 job.partial = await run_sync(self._landing.reopen, job)
+            if not job.checksum:
+                await self._check(job, job.partial)
             outcome = await self._landing.land(job, job.partial)
         except ObjectError as error:
             job.failure = error
         else:
             job.partial = None
-            self._tally.end(outcome)
+            self._end_well(job, outcome)
+
+    async def _check(self, job: Job, partial: PartialFile) -> None:
+        told = None if not job.told else Checksum.parse(job.told)
+        job.checksum, job.verified = await self._checker.check(
+            job.remote,
+            partial,
+            job.sums or Sums(*summed_up(job.remote)),
+            told,
+            asked=job.told is not None,
+            charged=job.charged,
+        )
+
+    def _end_well(self, job: Job, outcome: Outcome) -> None:
+        self._tally.verified += job.verified
+        self._tally.end(outcome)
+
+    def _restarts(self, job: Job) -> bool:
+        """Whether all of an object is to be fetched anew."""
+        if isinstance(job.failure, ChecksumMismatch):
+            return job.restarts < MOST_MISMATCHES
+        return isinstance(job.failure, Changed) and job.restarts < self._settings.retry.restarts
 
     async def _again_from_the_start(self, job: Job) -> None:
-        """Drop what there is of a version that is gone, and fetch the one that took its place."""
-        remote = job.remote
-        self._tally.retry(Transient(f"{remote.key!r} was overwritten while it was fetched; starting over"))
+        """Drop what there is of a version that is gone, or is damaged, and fetch the one that is there now."""
+        remote, error = job.remote, job.failure
+        if not isinstance(error, ChecksumMismatch):
+            error = Transient(f"{remote.key!r} was overwritten while it was fetched; starting over")
+        self._tally.retry(error)
         self._tally.observer.restarted(job.due, job.received)
         await run_sync(self._drop, job)
         try:

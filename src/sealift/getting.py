@@ -5,7 +5,8 @@ To a stream:
 1. Workers take the object's parts in order; whoever takes one has reserved memory for it first, so the part that
    is due next always has its memory and the budget can never be used up by later ones.
 2. Each fetches its part, trying again by itself from the byte reached.
-3. Whoever has the part that is due writes it out.
+3. Whoever has the part that is due writes it out, and sums it up.
+4. At the end the sum is held against S3's checksum. Of an object of one part that is done before anything is written.
 """
 
 from __future__ import annotations
@@ -22,10 +23,13 @@ from anyio.to_thread import run_sync
 
 from sealift.attempt import Spot
 from sealift.bandwidth import Bandwidth
+from sealift.checking import Checker
+from sealift.checksum import Checksum, Running, agrees, mismatch, running_checksum, usual_part_size
 from sealift.config import Durability, Settings
 from sealift.errors import (
     AccessError,
     Changed,
+    ChecksumMismatch,
     ConfigError,
     Integrity,
     LocalStorageError,
@@ -33,12 +37,13 @@ from sealift.errors import (
     Permanent,
     RunError,
 )
-from sealift.fetch import Job
+from sealift.fetch import MOST_MISMATCHES, Job
 from sealift.fetching import fetch_all
 from sealift.line import Line
 from sealift.localpath import local_path
 from sealift.memory import Memory
 from sealift.model import ByteRange, Ending, Outcome, Part, RemoteObject, Summary
+from sealift.pacing import Pace
 from sealift.partial import PartialFile, partial_name, translated
 from sealift.planning import MIB, count_parts, part_size_for, parts
 from sealift.retry import Attempts, after
@@ -228,9 +233,15 @@ class _Run:
         except ObjectError as error:
             self._tally.fail(remote, error)
         else:
+            self._tally.verified += ordered.verified
             self._tally.end(Outcome(Ending.DOWNLOADED, remote.bucket, remote.key, remote.size))
         finally:
             stream.close()
+
+
+def _running(remote: RemoteObject, told: Checksum) -> Running:
+    """Return what sums up an object, in order, as its checksum wants it."""
+    return running_checksum(told.algorithm, usual_part_size(remote.size, told.parts) if told.parts > 1 else 0)
 
 
 def _overwritten(remote: RemoteObject, written: int) -> Permanent:
@@ -250,6 +261,11 @@ class _Ordered:
         self, store: PersistentStore, remote: RemoteObject, settings: Settings, tally: Tally, stream: Stream
     ) -> None:
         self.written = 0
+        self.verified = False
+        """S3's checksum is that of the bytes."""
+        self._checker = Checker(store, Pace(settings.kms.rps), tally, settings.retry)
+        self._told: Checksum | None = None
+        self._running: Running | None = None
         self._store = store
         self._remote = remote
         self._settings = settings
@@ -263,15 +279,37 @@ class _Ordered:
         # Parts are held whole until they are due: no larger than lets every worker have one.
         share = max(MIB, settings.transfer.memory // self._workers)
         size = settings.transfer.part_size or min(part_size_for(remote.size), share)
+        self._whole = remote.size <= min(size, settings.transfer.memory)
         self._parts: Iterator[Part] = parts(remote.size, min(size, settings.transfer.memory))
         tally.observer.planned(remote, "", remote.size, count_parts(remote.size, size))
 
     async def run(self) -> None:
         """Write the whole object. Raises ObjectError, RunError, BrokenPipeError."""
+        told = None if self._whole else await self._checker.ask(self._remote, charged=True)
+        if told is not None:
+            self._running = _running(self._remote, told)
         with ungrouped():
             async with anyio.create_task_group() as pool:
                 for _ in range(self._workers):
                     pool.start_soon(self._work)
+        if told is not None and self._running is not None:
+            await self._judge(told, self._running)
+
+    async def _judge(self, told: Checksum, running: Running) -> None:
+        """Hold the sum of all bytes against what S3 told. Raises ChecksumMismatch."""
+        agreed = agrees(told, running)
+        if agreed is False or (agreed is None and await self._as_guessed(told)):
+            error = mismatch(self._remote, told)
+            if self.written:
+                error.message += "; what was written is of no use"
+            raise error
+        self.verified = bool(agreed)
+
+    async def _as_guessed(self, told: Checksum) -> bool:
+        """Whether the parts of the upload, whose checksums the COMPOSITE one is of, were cut as it was guessed."""
+        size = usual_part_size(self._remote.size, told.parts)
+        layout = await self._checker.layout(self._remote, told.parts)
+        return all(part.start % size == 0 for part in layout) if size and layout else False
 
     async def _work(self) -> None:
         while True:
@@ -290,16 +328,24 @@ class _Ordered:
             while self.written != place.start:
                 await self._turn.wait()
             await self._stream.write(data)
+            if self._running is not None:
+                await run_sync(self._running.update, data)
             self.written = place.stop
             self._turn.notify_all()
 
     async def _fetch(self, part: Part) -> bytearray:
         """Return the bytes of a part, after as many attempts as it takes or the settings allow."""
-        data, attempts = bytearray(), Attempts()
+        data, attempts, mismatches = bytearray(), Attempts(), 0
         while True:
             before = len(data)
             try:
                 await self._attempt(_rest(part, before), data)
+            except ChecksumMismatch as error:
+                if mismatches >= MOST_MISMATCHES:
+                    raise
+                mismatches += 1
+                self._tally.retry(error)
+                data.clear()
             except ObjectError as error:
                 again = after(
                     error,
@@ -321,10 +367,16 @@ class _Ordered:
             return
         self._tally.get_requests += 1
         async with self._store.open(self._remote, part) as body:
+            if part.whole:
+                self._told = body.checksum
             while chunk := await body.read():
                 self._tally.receive(len(chunk))
                 data += chunk
                 await self._bandwidth.spend(len(chunk))
+        if self._whole and self._told is not None:  # nothing was written yet
+            running = _running(self._remote, self._told)
+            await run_sync(running.update, data)
+            await self._judge(self._told, running)
 
 
 class FileLanding:

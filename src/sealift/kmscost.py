@@ -1,9 +1,10 @@
 """What a run would ask of KMS, what that costs and how long it takes: pure.
 
 Without a Bucket Key, S3 asks KMS for a Decrypt whenever an object that is encrypted with SSE-KMS is requested (S3 User
-Guide, "Reducing the cost of SSE-KMS with Amazon S3 Bucket Keys"): once for each GET. Listings do not say how objects
-are encrypted, HEADs do, and ask nothing of KMS. So some objects are looked at, chosen in such a way that each GET has
-the same chance to be of one of them, whatever the sizes; what they say is taken for all.
+Guide, "Reducing the cost of SSE-KMS with Amazon S3 Bucket Keys"): once for each GET, and once for the HEAD that tells
+the checksum of an object that is fetched in parts. Listings do not say how objects are encrypted, other HEADs do, and
+ask nothing of KMS. So some objects are looked at, chosen in such a way that each request has the same chance to be for
+one of them, whatever the sizes; what they say is taken for all.
 """
 
 from __future__ import annotations
@@ -31,21 +32,28 @@ BUCKET_KEY_SHARE = 0.01
 class Seen(NamedTuple):
     """An object that was looked at, or was to be."""
 
-    gets: int
+    requests: int
+    """For which KMS is asked if it is encrypted with SSE-KMS."""
     encryption: Encryption | None
     """None where it could not be found out."""
 
 
+def requests_for(remote: RemoteObject, size: int, gets: int) -> int:
+    """Return how often KMS is asked for an object of which `size` bytes are fetched in `gets` GETs."""
+    whole = gets == 1 and size == remote.size
+    return gets if whole else gets + 1
+
+
 class Sample(Unobserved):
-    """Chooses objects of a plan by chance, an object of twice as many GETs twice as probably; all if they are few.
+    """Chooses objects of a plan by chance, one of twice as many requests twice as probably; all if they are few.
 
     Weighted reservoir sampling (Efraimidis and Spirakis, 2006): those stay whose random number, to the power of one by
     their weight, is greatest.
     """
 
     def __init__(self, most: int = SAMPLE, chance: Callable[[], float] = random.random) -> None:
-        self.gets = 0
-        """Of all objects."""
+        self.requests = 0
+        """Of all objects, if all are encrypted with SSE-KMS."""
         self._most = most
         self._chance = chance
         self._objects = 0
@@ -53,8 +61,8 @@ class Sample(Unobserved):
 
     @property
     def chosen(self) -> list[tuple[RemoteObject, int]]:
-        """The chosen objects, and the GETs that each takes."""
-        return [(remote, gets) for _, _, remote, gets in self._chosen]
+        """The chosen objects, and the requests that each takes."""
+        return [(remote, requests) for _, _, remote, requests in self._chosen]
 
     @property
     def whole(self) -> bool:
@@ -65,27 +73,28 @@ class Sample(Unobserved):
         """See `Observer.planned`."""
         if not gets:
             return
-        self.gets += gets
+        requests = requests_for(remote, size, gets)
+        self.requests += requests
         self._objects += 1
-        mark = self._chance() ** (1 / gets)
+        mark = self._chance() ** (1 / requests)
         if len(self._chosen) < self._most:
-            heappush(self._chosen, (mark, self._objects, remote, gets))
+            heappush(self._chosen, (mark, self._objects, remote, requests))
         elif mark > self._chosen[0][0]:
-            heapreplace(self._chosen, (mark, self._objects, remote, gets))
+            heapreplace(self._chosen, (mark, self._objects, remote, requests))
 
 
-def predict(gets: int, seen: Sequence[Seen], *, whole: bool, quota: Quota | None = None) -> KmsForecast:
-    """Return what `gets` GETs would ask of KMS, of whose objects some were `seen`; the `whole`, if there are no others.
+def predict(requests: int, seen: Sequence[Seen], *, whole: bool, quota: Quota | None = None) -> KmsForecast:
+    """Return which of so many requests would ask KMS. Of their objects some were `seen`: the `whole`, if no others.
 
     Without a `quota`, that of the keys' Regions is taken.
     """
-    known = [(each.gets, each.encryption) for each in seen if each.encryption is not None]
+    known = [(each.requests, each.encryption) for each in seen if each.encryption is not None]
     if quota is None:
         quota = default_quota({region for _, encryption in known if (region := region_of(encryption.kms_key_id))})
-    if gets and not known:
-        return _priced(gets, quota, KmsForecast(basis="upper_bound"))
+    if requests and not known:
+        return _priced(requests, quota, KmsForecast(basis="upper_bound"))
     charged = sum(each for each, encryption in known if encryption.charged)
-    rest = gets - sum(each for each, _ in known)
+    rest = requests - sum(each for each, _ in known)
     share = sum(encryption.charged for _, encryption in known) / len(known) if known else 0.0
     exact = whole and len(known) == len(seen)
     sofar = KmsForecast(basis="objects" if exact else "sample", sampled=len(known))

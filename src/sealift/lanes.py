@@ -155,39 +155,43 @@ class Lanes:
         filling = self.writer.fill(attempt)
         try:
             await self._fetch(attempt, filling)
-            if attempt.spot is not None and not await filling.place(attempt.spot):
+            checked = filling.check()
+            if checked is None or attempt.spot is None:
+                return filling.ended(None)
+            if not await filling.place(attempt.spot, checked):
                 return None
         except SealiftError as error:
-            return Ended(attempt.number, filling.reached, placed=False, error=error)
+            return filling.ended(error)
         except BaseException:
             self.decider.reached(attempt.number, filling.reached)  # it goes on from there in the next run
             raise
         finally:
             filling.close()
-        return Ended(attempt.number, filling.reached, placed=True, error=None)
+        return Ended(attempt.number, filling.reached, True, None, *checked)
 
     async def _part(self, attempt: Attempt) -> Ended:
         """GET a part into its object's file."""
-        reached, failure = attempt.part.range.start, None
+        try:
+            filling = self.writer.fill(attempt)
+        except SealiftError as error:
+            return Ended(attempt.number, attempt.part.range.start, placed=False, error=error)
+        failure: SealiftError | None = None
         with anyio.CancelScope() as scope:
             self._scopes[attempt.number] = scope
             try:
-                filling = self.writer.fill(attempt)
-                try:
-                    await self._fetch(attempt, filling)
-                finally:
-                    reached = filling.reached
-                    filling.close()
+                await self._fetch(attempt, filling)
             except SealiftError as error:
                 failure = error
             finally:
                 del self._scopes[attempt.number]
-        return Ended(attempt.number, reached, placed=False, error=failure)
+                filling.close()
+        return filling.ended(failure)
 
     async def _fetch(self, attempt: Attempt, filling: Filling) -> None:
         intake = _Intake(self, attempt, filling)
         async with self._store.open(attempt.remote, attempt.part) as body:
             self.decider.answered(attempt.number, charged=body.charged)
+            filling.expect(body.checksum)
             while data := await body.pour(intake):
                 size = len(data)
                 self.arrived(size)

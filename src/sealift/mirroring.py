@@ -392,7 +392,7 @@ class Run:
             await self._delete(destination, ledger, listed, None)
         cap = self._settings.kms.rps
         quota = None if cap is None else Quota(cap, "cap")
-        kms = predict(gets, await look_at(store, sample.chosen), whole=sample.whole, quota=quota)
+        kms = predict(sample.requests, await look_at(store, sample.chosen), whole=sample.whole, quota=quota)
         return forecast(self.summary(), objects=objects, size=size, gets=gets, escaped=self._escaped, kms=kms)
 
     async def _delete(

@@ -27,6 +27,8 @@ class RemoteObject(NamedTuple):
     storage_class: str = "STANDARD"
     restored: bool = False
     """An archived object of which a readable copy is there for now."""
+    checksum_algorithm: str = ""
+    """What S3 has a checksum of it by, as far as the listing tells; nothing where it does not."""
 
 
 class Encryption(NamedTuple):
@@ -109,7 +111,8 @@ class Failure:
 class Summary:
     """What a run did. The fields are those of `--json`, in its order.
 
-    `bytes` are body bytes received, retries included. `complete` says that every listing reached its
+    `verified` are those downloaded whose bytes were held against a checksum of S3's. `bytes` are body bytes received,
+    retries included. `complete` says that every listing reached its
     end. `failures` holds at most the first 1,000; the run's log has them all.
     """
 
@@ -120,6 +123,7 @@ class Summary:
     failed: int = 0
     pending: int = 0
     deleted: int = 0
+    verified: int = 0
     escaped: int = 0
     bytes: int = 0
     get_requests: int = 0
@@ -136,9 +140,10 @@ class KmsForecast:
     """What a run would ask of KMS. The fields are those of `kms` in `sealift plan --json`, in its order."""
 
     requests: int = 0
-    """Decrypts: one for each GET of an object that is encrypted with SSE-KMS and has no Bucket Key."""
+    """Decrypts: one for each GET of an object that is encrypted with SSE-KMS and has no Bucket Key, and one for the
+    checksum of each of those that are fetched in parts."""
     basis: Literal["objects", "sample", "upper_bound"] = "objects"
-    """All objects' encryption was looked up, that of some chosen at random, or nobody's: then every GET is counted."""
+    """All objects' encryption was looked up, that of some chosen at random, or nobody's: then all are counted."""
     sampled: int = 0
     """How many objects' encryption was looked up."""
     rate: float = 0.0

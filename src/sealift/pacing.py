@@ -16,6 +16,7 @@ import anyio
 
 from sealift.governor import Governor
 from sealift.outage import Outage
+from sealift.tally import Observer
 
 
 async def _within(event: anyio.Event, seconds: float) -> None:
@@ -98,3 +99,9 @@ class Pace:
             return self._governor.wait(now)
         self.outage.tried(now)
         return None
+
+
+def say_if_back(down: float | None, observer: Observer) -> None:
+    """Say that KMS is back, if it was down for some seconds, as `Pace.succeeded` and `refused` tell."""
+    if down is not None:
+        observer.noted("warning", f"KMS is back after {down:.0f} s: going on")

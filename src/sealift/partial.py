@@ -207,6 +207,19 @@ class PartialFile:
         except OSError as error:
             raise translated(error, _path(self._directory_fd)) from error
 
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fill `buffer` with what was written from `offset` on, and return how many bytes that is.
+
+        Fewer only at the file's end. Raises LocalStorageError.
+        """
+        descriptor, size = self._opened(), 0
+        try:
+            while size < len(buffer) and (some := os.preadv(descriptor, [buffer[size:]], offset + size)):
+                size += some
+        except OSError as error:
+            raise translated(error, _path(self._directory_fd)) from error
+        return size
+
     def record(self, done: Iterable[ByteRange]) -> None:
         """Note durably that these ranges are there: all of them, not only those since the last time.
 

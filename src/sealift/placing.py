@@ -237,17 +237,18 @@ class TreeLanding:
 
     def _in_place(self, job: Job, place: Place) -> Outcome:
         if self._recorder is not None:
-            self._recorder.record(recorded(job.remote, place.path.text, job.remote.last_modified_ns))
+            remote = job.remote
+            self._recorder.record(recorded(remote, place.path.text, remote.last_modified_ns, job.checksum or None))
         return self._way.outcome(job.remote, place.path, Ending.DOWNLOADED)
 
     def _commit(self, job: Job, place: Place, partial: PartialFile) -> None:
         self._destination.place(partial, place.path, job.remote.last_modified_ns, sync=self._sync)
 
 
-def recorded(remote: RemoteObject, path: str, mtime_ns: int) -> Record:
-    """Return the record of a file that is an object, as far as its listing tells."""
+def recorded(remote: RemoteObject, path: str, mtime_ns: int, checksum: str | None = None) -> Record:
+    """Return the record of a file that is an object, as far as its listing and the file's bytes tell."""
     bucket, key, size, etag, _, version_id, *_ = remote
-    return Record(path, Seal(bucket), key, size, etag, version_id, None, size, min(mtime_ns, LATEST))
+    return Record(path, Seal(bucket), key, size, etag, version_id, checksum, size, min(mtime_ns, LATEST))
 
 
 def _place(job: Job) -> Place:

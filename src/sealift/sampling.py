@@ -17,15 +17,15 @@ HEADS = 16
 
 
 async def look_at(store: ObjectStore, chosen: Sequence[tuple[RemoteObject, int]]) -> list[Seen]:
-    """Look at the chosen objects, each of which comes with the GETs it takes. Whatever a HEAD meets, it is no error."""
+    """Look at the chosen objects, each with the requests it takes. Whatever a HEAD meets, it is no error."""
     seen: list[Seen] = []
 
     async def work(left: Iterator[tuple[RemoteObject, int]]) -> None:
-        for remote, gets in left:
+        for remote, requests in left:
             try:
-                seen.append(Seen(gets, await store.encryption(remote.bucket, remote.key)))
+                seen.append(Seen(requests, await store.encryption(remote.bucket, remote.key)))
             except SealiftError:  # a plan that is less exact is better than none
-                seen.append(Seen(gets, None))
+                seen.append(Seen(requests, None))
 
     with ungrouped():
         async with anyio.create_task_group() as together:

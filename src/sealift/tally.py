@@ -142,6 +142,7 @@ class Tally:
     """When the run began, in the seconds of a monotonic clock."""
     listed: int = 0
     endings: dict[Ending, int] = field(default_factory=lambda: dict.fromkeys(Ending, 0))
+    verified: int = 0
     escaped: int = 0
     bytes: int = 0
     get_requests: int = 0
@@ -208,6 +209,7 @@ class Tally:
             failed=self.endings[Ending.FAILED],
             pending=self.listed - sum(self.endings.values()) + self.endings[Ending.DELETED],
             deleted=self.endings[Ending.DELETED],
+            verified=self.verified,
             escaped=self.escaped,
             bytes=self.bytes,
             get_requests=self.get_requests,

@@ -15,6 +15,18 @@ import anyio
 from anyio.to_thread import run_sync
 
 from sealift.attempt import Attempt, Ended, Spot
+from sealift.checksum import (
+    OWN,
+    Checked,
+    Checksum,
+    Running,
+    Stretches,
+    agrees,
+    mismatch,
+    running_checksum,
+    summed_up,
+    usual_part_size,
+)
 from sealift.config import Durability
 from sealift.destination import Destination
 from sealift.diskpace import DiskWork
@@ -42,14 +54,14 @@ FEW = 8
 class _Batch:
     """Complete files that wait for their names."""
 
-    files: list[tuple[Attempt, Spot, PartialFile]] = field(default_factory=list)
+    files: list[tuple[Attempt, Spot, PartialFile, Checked]] = field(default_factory=list)
     bytes: int = 0
 
 
 class Filling:
     """The file that an attempt fills. One task's own."""
 
-    __slots__ = ("_attempt", "_partial", "_writer", "reached")
+    __slots__ = ("_attempt", "_partial", "_running", "_told", "_writer", "reached")
 
     def __init__(self, writer: Writer, attempt: Attempt, partial: PartialFile | None) -> None:
         self._writer = writer
@@ -57,6 +69,55 @@ class Filling:
         self._partial = partial
         self.reached = attempt.part.range.start
         """The offset up to which everything was written."""
+        self._told: Checksum | None = None
+        self._running: Running | None = None
+
+    def expect(self, told: Checksum | None) -> None:
+        """Sum up what comes. `told` is what S3 says of a whole object's checksum."""
+        remote, part = self._attempt.remote, self._attempt.part
+        if not part.whole:
+            algorithm, grain = summed_up(remote)
+            self._running = Stretches(algorithm, part.range.start, grain)
+        elif told is None:
+            self._running = Stretches(OWN)
+        else:
+            self._told = told
+            grain = usual_part_size(remote.size, told.parts) if told.parts > 1 else 0
+            self._running = running_checksum(told.algorithm, grain)
+
+    def check(self) -> Checked | None:
+        """Say what a whole object's bytes are; None where that takes more than to have seen them.
+
+        Raises ChecksumMismatch.
+        """
+        told, running = self._told, self._running
+        if running is None:
+            return None
+        if told is None:
+            return Checked(str(Checksum(running.algorithm, running.digest())), verified=False)
+        agreed = agrees(told, running)
+        if agreed is False:
+            raise mismatch(self._attempt.remote, told)
+        if not agreed or (told.parts > 1 and not told.algorithm.is_crc):
+            return None
+        return Checked(str(Checksum(running.algorithm, running.digest())), verified=True)
+
+    def ended(self, error: SealiftError | None) -> Ended:
+        """Return how an attempt ended that has not brought its object to its place."""
+        attempt, told, running = self._attempt, self._told, self._running
+        asked = attempt.part.whole and running is not None
+        algorithm, stretches = "", tuple[tuple[int, int, int], ...]()
+        if isinstance(running, Stretches):
+            algorithm, stretches = running.algorithm.name, running.so_far()
+        return Ended(
+            attempt.number,
+            self.reached,
+            placed=False,
+            error=error,
+            told=(str(told) if told else "") if asked else None,
+            algorithm=algorithm,
+            stretches=stretches,
+        )
 
     async def write(self, data: bytes | memoryview) -> None:
         """Put the next bytes where they belong. Raises LocalStorageError."""
@@ -66,14 +127,14 @@ class Filling:
         """Put the next bytes where they belong, in the event loop: where `Writer.disk` keeps up. As `write`."""
         self._writer.disk.perform_inline(lambda: self._write(data))
 
-    async def place(self, spot: Spot) -> bool:
+    async def place(self, spot: Spot, checked: Checked) -> bool:
         """Put the complete object where it belongs; whether it is there, rather than waiting for its batch's sync.
 
         Raises Blocked, LocalStorageError.
         """
         if self._partial is None:  # an empty object: nothing came that would have made its file
             await self._writer.disk.perform(self._finish)
-        return await self._writer.place(self._attempt, spot, self._opened())
+        return await self._writer.place(self._attempt, spot, self._opened(), checked)
 
     def close(self) -> None:
         """Let go of the file; it stays on the disk."""
@@ -82,6 +143,8 @@ class Filling:
 
     def _write(self, data: bytes | memoryview) -> None:
         self._opened().write(self.reached, data)
+        if self._running is not None:
+            self._running.update(data)
         self.reached += len(data)
         if self.reached == self._attempt.remote.size and self._attempt.spot is not None:
             self._finish()
@@ -120,7 +183,7 @@ class Writer:
         """Begin a small object's file. Raises LocalStorageError."""
         return PartialFile.create(self._partial_fd, attempt.name, attempt.remote.size, preallocate=False)
 
-    async def place(self, attempt: Attempt, spot: Spot, partial: PartialFile) -> bool:
+    async def place(self, attempt: Attempt, spot: Spot, partial: PartialFile, checked: Checked) -> bool:
         """See `Filling.place`."""
         if self._durability is Durability.FILE:
             await run_sync(self._sync_one, partial, spot)
@@ -130,7 +193,7 @@ class Writer:
             return True
         while len(self._batch.files) >= MOST_FILES:
             await self._room.wait()
-        self._batch.files.append((attempt, spot, partial))
+        self._batch.files.append((attempt, spot, partial, checked))
         self._batch.bytes += attempt.remote.size
         if len(self._batch.files) == 1 or self._full():
             self._due.set()
@@ -170,21 +233,21 @@ class Writer:
         error: SealiftError | None = None
         try:
             if len(batch.files) <= FEW:
-                for _, _, partial in batch.files:
+                for _, _, partial, _ in batch.files:
                     partial.sync()
             else:
                 sync_file_system(self._partial_fd)
         except SealiftError as failure:
             error = failure
         ends = []
-        for attempt, spot, partial in batch.files:
+        for attempt, spot, partial, checked in batch.files:
             failed = error
             if failed is None:
                 try:
                     self._give_name(partial, spot, sync=False)
                 except SealiftError as failure:
                     failed = failure
-            ends.append(Ended(attempt.number, attempt.part.range.stop, failed is None, failed))
+            ends.append(Ended(attempt.number, attempt.part.range.stop, failed is None, failed, *checked))
         return ends
 
     def _sync_one(self, partial: PartialFile, spot: Spot) -> None:

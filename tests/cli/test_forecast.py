@@ -67,7 +67,7 @@ def test_without_lines_it_only_adds_up() -> None:
         seconds=1.5,
         complete=False,
         failures=failures,
-        kms=predict(3, (), whole=False),
+        kms=predict(5, (), whole=False),  # the GETs, and a HEAD for each object that is not one whole GET
     )
 
 

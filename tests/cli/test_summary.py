@@ -24,6 +24,7 @@ SUMMARY = Summary(
     up_to_date=7_650,
     failed=3,
     pending=2,
+    verified=12_000,
     bytes=3 * 1024**3,
     get_requests=12_500,
     kms_throttled=40,
@@ -36,7 +37,7 @@ SUMMARY = Summary(
 def test_the_table_lines_up_and_groups_what_failed() -> None:
     assert table(SUMMARY) == [
         "listed        20,000  and more: the listing did not reach its end",
-        "downloaded    12,345",
+        "downloaded    12,345  12,000 verified by S3's checksums",
         "up to date     7,650",
         "failed             3",
         "not reached        2",
@@ -49,6 +50,14 @@ def test_the_table_lines_up_and_groups_what_failed() -> None:
         "  NoSuchKey: 1 object, for example s3://b/one",
         "    it is gone",
     ]
+
+
+@pytest.mark.parametrize(
+    ("downloaded", "verified", "remark"),
+    [(0, 0, ""), (2, 2, "  all verified by S3's checksums"), (2, 0, "  0 verified by S3's checksums")],
+)
+def test_the_table_says_how_many_objects_were_verified(downloaded, verified, remark) -> None:
+    assert table(Summary(downloaded=downloaded, verified=verified))[1] == f"downloaded    {downloaded}{remark}"
 
 
 def test_a_run_that_did_nothing_has_a_table_too() -> None:

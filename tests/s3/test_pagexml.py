@@ -53,7 +53,7 @@ def test_a_page_as_s3_writes_it_is_read_quickly():
     assert _quick(data, "bucket") is not None
     page = parse(data)
     assert page.objects == (
-        RemoteObject("bucket", "a=1/b c", 7, '"e-1"', TIME_NS),
+        RemoteObject("bucket", "a=1/b c", 7, '"e-1"', TIME_NS, checksum_algorithm="CRC64NVME"),
         RemoteObject("bucket", "d", 1, '"e-1"', TIME_NS),
     )
     assert (page.next_token, page.common_prefixes) == ("t=", ())

@@ -55,6 +55,12 @@ class Scripted:
     async def encryption(self, bucket, key):
         return self._answer("encryption", bucket, key)
 
+    async def checksum(self, remote):
+        return self._answer("checksum", remote)
+
+    async def part_size(self, remote, number):
+        return self._answer("part size", remote, number)
+
     @asynccontextmanager
     async def open(self, remote, part):
         body = self._answer("open", remote, part)

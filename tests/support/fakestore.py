@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from sealift.checksum import Checksum
 from sealift.errors import Changed, Permanent, SourceError
 from sealift.model import Encryption, Part, RemoteObject
 from sealift.s3.store import Page, Sink, pour_what_is_read
@@ -18,6 +19,7 @@ class FakeBody:
     """A `Body` that is all there."""
 
     charged = True
+    checksum: Checksum | None = None
 
     def __init__(self, data: bytes) -> None:
         self._left = data
@@ -83,12 +85,21 @@ class FakeStore:
         self._find(bucket, key)
         return Encryption("aws:kms", "arn:aws:kms:us-east-1:111122223333:key/fake")
 
+    async def checksum(self, remote: RemoteObject) -> None:
+        self._pinned(remote)
+
+    async def part_size(self, remote: RemoteObject, number: int) -> int:
+        return len(self._pinned(remote))
+
     @asynccontextmanager
     async def open(self, remote: RemoteObject, part: Part) -> AsyncIterator[FakeBody]:
+        yield FakeBody(self._pinned(remote)[part.range.start : part.range.stop])
+
+    def _pinned(self, remote: RemoteObject) -> bytes:
         found, body = self._find(remote.bucket, remote.key)
         if found.etag != remote.etag:
             raise Changed("overwritten", bucket=remote.bucket, key=remote.key, code="PreconditionFailed")
-        yield FakeBody(body[part.range.start : part.range.stop])
+        return body
 
     def _in(self, bucket: str) -> dict[str, tuple[RemoteObject, bytes]]:
         if bucket not in self._objects:

@@ -50,6 +50,12 @@ class Keys:
     async def encryption(self, bucket: str, key: str) -> Encryption:
         raise NotImplementedError
 
+    async def checksum(self, remote: RemoteObject) -> None:
+        raise NotImplementedError
+
+    async def part_size(self, remote: RemoteObject, number: int) -> int:
+        raise NotImplementedError
+
     def open(self, remote: RemoteObject, part: Part) -> AbstractAsyncContextManager[Any]:
         raise NotImplementedError
 

@@ -9,7 +9,7 @@ from sealift.cli.console import Console, StandardOutputClosed
 from sealift.cli.quantities import about, count, dollars, gets, objects, rounded, size
 from sealift.cli.summary import CUT_SHORT, aligned, failures_by_error
 from sealift.errors import LocalStorageError
-from sealift.kmscost import predict
+from sealift.kmscost import predict, requests_for
 from sealift.model import Ending, Forecast, KmsForecast, Outcome, RemoteObject, Summary
 from sealift.tally import Unobserved, forecast
 
@@ -23,13 +23,14 @@ class Foreseen(Unobserved):
         self._console = console
         self._stop = stop
         self._lines = lines
-        self._objects = self._bytes = self._gets = 0
+        self._objects = self._bytes = self._gets = self._requests = 0
 
     def planned(self, remote: RemoteObject, path: str, size: int, gets: int) -> None:
         """See `Observer.planned`."""
         self._objects += 1
         self._bytes += size
         self._gets += gets
+        self._requests += requests_for(remote, size, gets)
         if self._lines:
             self._print(fetch_line(remote, path, size, gets))
 
@@ -53,7 +54,7 @@ class Foreseen(Unobserved):
             size=self._bytes,
             gets=self._gets,
             escaped=summary.escaped,
-            kms=predict(self._gets, (), whole=False),
+            kms=predict(self._requests, (), whole=False),
         )
 
     def _print(self, line: str) -> None:

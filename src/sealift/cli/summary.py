@@ -25,7 +25,7 @@ def table(summary: Summary, *, of_one: bool = False) -> list[str]:
         received += f", {rate(summary.bytes / summary.seconds)}"
     rows = [
         ("listed", count(summary.listed), "" if summary.complete or of_one else CUT_SHORT),
-        ("downloaded", count(summary.downloaded), ""),
+        ("downloaded", count(summary.downloaded), _verified(summary)),
         ("up to date", count(summary.up_to_date), ""),
         *_unless_zero("skipped", summary.skipped),
         ("failed", count(summary.failed), ""),
@@ -81,6 +81,15 @@ def advice(verb: str, status: int, summary: Summary | Forecast) -> str:
         return "everything that is listed is in place"
     what = f"{objects(missed)} of {count(summary.listed)} not in place" if missed else "not everything was listed"
     return f"{what}; {kept}run the same command again to try the rest"
+
+
+def _verified(summary: Summary) -> str:
+    """Say how many of the objects downloaded were held against a checksum of S3's."""
+    if not summary.downloaded:
+        return ""
+    if summary.verified >= summary.downloaded:
+        return "all verified by S3's checksums"
+    return f"{count(summary.verified)} verified by S3's checksums"
 
 
 def _unless_zero(name: str, number: int, remark: str = "") -> list[tuple[str, str, str]]:

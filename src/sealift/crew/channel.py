@@ -96,17 +96,9 @@ def packed_attempt(attempt: Attempt) -> Message:
     """Return an attempt as plain values."""
     part = attempt.part
     spot = None if attempt.spot is None else tuple(attempt.spot)
-    remote = attempt.remote
     return (
         attempt.number,
-        (
-            remote.bucket,
-            remote.key,
-            remote.size,
-            remote.etag,
-            remote.last_modified_ns,
-            remote.version_id,
-        ),
+        tuple(attempt.remote),
         part.range.start,
         part.range.stop,
         part.whole,
@@ -129,11 +121,12 @@ def unpacked_attempt(message: Message) -> Attempt:
 
 def packed_end(end: Ended) -> Message:
     """Return an attempt's end as plain values."""
-    return (end.number, end.reached, end.placed, None if end.error is None else pickle.dumps(end.error))
+    number, reached, placed, error, *rest = end
+    return (number, reached, placed, None if error is None else pickle.dumps(error), *rest)
 
 
 def unpacked_end(message: Message) -> Ended:
     """Return the end that was packed."""
-    number, reached, placed, error = message
+    number, reached, placed, error, *rest = message
     ours: SealiftError | None = None if error is None else pickle.loads(error)  # noqa: S301 (our own worker's)
-    return Ended(number, reached, placed, ours)
+    return Ended(number, reached, placed, ours, *rest)

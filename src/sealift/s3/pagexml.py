@@ -28,7 +28,8 @@ _OBJECT = re.compile(
     r"<Contents><Key>([^<>&\0-\x1f\x7f]+)</Key>"
     r"<LastModified>(\d{4}-\d\d-\d\dT\d\d:\d\d:)(\d\d(?:\.\d{1,9})?)Z</LastModified>"
     r'<ETag>(?:&quot;|&#34;|")([\w-]+)(?:&quot;|&#34;|")</ETag>'
-    r"(?:<ChecksumAlgorithm>\w+</ChecksumAlgorithm>)*(?:<ChecksumType>\w+</ChecksumType>)?"
+    r"(?:<ChecksumAlgorithm>(\w+)</ChecksumAlgorithm>(?:<ChecksumAlgorithm>\w+</ChecksumAlgorithm>)*)?"
+    r"(?:<ChecksumType>\w+</ChecksumType>)?"
     r"<Size>(\d{1,18})</Size>"
     r"(?:<StorageClass>(\w+)</StorageClass>)?</Contents>",
     re.ASCII,
@@ -119,7 +120,9 @@ def _quick(data: bytes, bucket: str) -> _Answer | None:
     if len(root.all("Contents")) != 1:  # one that looks otherwise, or all of them somewhere inside of something else
         return None
     answer = _Answer(root)
-    keys, minutes, seconds, etags, sizes, classes = (pieces[column::_COLUMNS] for column in range(1, _COLUMNS))
+    keys, minutes, seconds, etags, algorithms, sizes, classes = (
+        pieces[column::_COLUMNS] for column in range(1, _COLUMNS)
+    )
     answer.objects = _objects(
         bucket,
         _all_decoded(keys) if answer.url_encoded else keys,
@@ -127,15 +130,22 @@ def _quick(data: bytes, bucket: str) -> _Answer | None:
         [f'"{etag}"' for etag in etags],
         _moments(minutes, seconds),
         [name or _STANDARD for name in classes],
+        [name or "" for name in algorithms],
     )
     return answer
 
 
 def _objects(
-    bucket: str, keys: list[str], sizes: list[int], etags: list[str], moments: list[int], classes: list[str]
+    bucket: str,
+    keys: list[str],
+    sizes: list[int],
+    etags: list[str],
+    moments: list[int],
+    classes: list[str],
+    algorithms: list[str],
 ) -> list[RemoteObject]:
     # Not through RemoteObject's own __new__, which is Python's: a third of what an object costs here.
-    rows = zip(repeat(bucket), keys, sizes, etags, moments, repeat(None), classes, repeat(False))
+    rows = zip(repeat(bucket), keys, sizes, etags, moments, repeat(None), classes, repeat(False), algorithms)
     return list(map(tuple.__new__, repeat(RemoteObject), rows))
 
 
@@ -204,6 +214,7 @@ def _object(item: _Element, bucket: str, decode: Callable[[str], str]) -> Remote
         last_modified_ns=_moment(item.text("LastModified").strip()),
         storage_class=item.text("StorageClass") or _STANDARD,
         restored=restored,
+        checksum_algorithm=item.text("ChecksumAlgorithm"),
     )
 
 

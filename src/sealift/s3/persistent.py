@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 
 import anyio
 
+from sealift.checksum import Checksum
 from sealift.errors import CredentialsError, ObjectError, Unreachable
 from sealift.model import Encryption, Part, RemoteObject
 from sealift.retry import Attempts, RetrySettings, after
@@ -82,6 +83,19 @@ class PersistentStore:
     async def encryption(self, bucket: str, key: str) -> Encryption:
         """See `ObjectStore.encryption`."""
         return await self._persist(lambda: self._store.encryption(bucket, key))
+
+    async def checksum(self, remote: RemoteObject) -> Checksum | None:
+        """See `ObjectStore.checksum`: one attempt, as with `open`, since KMS is asked."""
+        seen = self._renewals
+        try:
+            return await self._store.checksum(remote)
+        except CredentialsError as error:
+            await self._renew_after(error, seen)
+        return await self._store.checksum(remote)
+
+    async def part_size(self, remote: RemoteObject, number: int) -> int:
+        """See `ObjectStore.part_size`."""
+        return await self._persist(lambda: self._store.part_size(remote, number))
 
     def open(self, remote: RemoteObject, part: Part) -> AbstractAsyncContextManager[Body]:
         """See `ObjectStore.open`: one attempt, and one more where the credentials had only to be renewed."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sealift.errors import Changed, Integrity
+from sealift.errors import Changed, Integrity, Transient
 from sealift.model import Encryption, Part, RemoteObject
 
 
@@ -55,6 +55,19 @@ def _mismatch(remote: RemoteObject, code: str, what: str) -> Integrity:
         key=remote.key,
         code=code,
     )
+
+
+def length_of(remote: RemoteObject, headers: Mapping[str, str]) -> int:
+    """Return the length, in bytes, of which the headers of a HEAD speak. Raises Transient where they do not."""
+    length = headers.get("content-length", "")
+    if not (length.isascii() and length.isdigit()):
+        raise Transient(
+            f"the server's answer makes no sense (no length of a part of {remote.key!r})",
+            bucket=remote.bucket,
+            key=remote.key,
+            code="BadAnswer",
+        )
+    return int(length)
 
 
 def encryption_of(headers: Mapping[str, str]) -> Encryption:

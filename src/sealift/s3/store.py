@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from sealift.checksum import Checksum
 from sealift.model import Encryption, Part, RemoteObject
 
 
@@ -42,6 +43,11 @@ class Body(Protocol):
     @property
     def charged(self) -> bool:
         """Whether KMS was asked for them, by the head's account of the object's encryption."""
+        ...
+
+    @property
+    def checksum(self) -> Checksum | None:
+        """What the head says of the whole object's checksum. Only whole objects are asked for it."""
         ...
 
     async def read(self) -> bytes | memoryview:
@@ -102,6 +108,20 @@ class ObjectStore(Protocol):
         """Say how one object is encrypted: a HEAD, which asks nothing of KMS.
 
         Raises what `head` raises; but why a HEAD failed is not looked into, as that might ask KMS.
+        """
+        ...
+
+    async def checksum(self, remote: RemoteObject) -> Checksum | None:
+        """Return what S3 has for a checksum of this version: a HEAD, for which KMS is asked as for a GET.
+
+        Raises Changed, and what `head` raises; but a HEAD that fails says no more than a status.
+        """
+        ...
+
+    async def part_size(self, remote: RemoteObject, number: int) -> int:
+        """Return how many bytes the part `number`, from 1, has in which the object was uploaded: a HEAD.
+
+        Nothing is asked of KMS. Raises what `checksum` raises.
         """
         ...
 

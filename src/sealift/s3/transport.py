@@ -16,6 +16,7 @@ from typing import Self
 
 import anyio
 
+from sealift.checksum import Checksum
 from sealift.config import ConnectionSettings, TransportChoice
 from sealift.errors import ConfigError, SealiftError
 from sealift.model import Encryption, Part, RemoteObject
@@ -109,6 +110,16 @@ class Transport:
         """See `ObjectStore.encryption`."""
         store = self._chosen.get(bucket) or await self._choose(bucket)
         return await store.encryption(bucket, key)
+
+    async def checksum(self, remote: RemoteObject) -> Checksum | None:
+        """See `ObjectStore.checksum`."""
+        store = self._chosen.get(remote.bucket) or await self._choose(remote.bucket)
+        return await store.checksum(remote)
+
+    async def part_size(self, remote: RemoteObject, number: int) -> int:
+        """See `ObjectStore.part_size`."""
+        store = self._chosen.get(remote.bucket) or await self._choose(remote.bucket)
+        return await store.part_size(remote, number)
 
     def open(self, remote: RemoteObject, part: Part) -> AbstractAsyncContextManager[Body]:
         """See `ObjectStore.open`."""

@@ -22,6 +22,7 @@ from typing import Literal, Self
 
 import anyio
 
+from sealift.checksum import Checksum
 from sealift.config import ConnectionSettings
 from sealift.errors import Changed, ObjectError, SealiftError, SourceError, Transient, Unreachable
 from sealift.model import Encryption, Part, RemoteObject
@@ -30,7 +31,7 @@ from sealift.s3.heads import Head, MalformedResponseError
 from sealift.s3.pagexml import parse_page
 from sealift.s3.pool import Origin, Pool, UnreachableError
 from sealift.s3.refusal import LARGEST_DOCUMENT, refusal_of
-from sealift.s3.response import check_head, encryption_of, is_charged
+from sealift.s3.response import check_head, encryption_of, is_charged, length_of
 from sealift.s3.route import Access, Route
 from sealift.s3.signing import Credentials, Signer, encoded_path, encoded_query
 from sealift.s3.store import Page, Sink, pour_what_is_read
@@ -47,6 +48,7 @@ LARGEST_PAGE = 16 * 1024 * 1024
 Operation = Literal["list", "head", "get"]
 Headers = Sequence[tuple[str, str]]
 
+_CHECKSUM_MODE = ("x-amz-checksum-mode", "ENABLED")
 _MOVED = frozenset(
     {
         "PermanentRedirect",
@@ -73,11 +75,13 @@ class _Bucket:
 class WireBody:
     """The bytes of one part, and the way to them: an async context manager and `store.Body` in one."""
 
-    __slots__ = ("_connection", "_left", "_part", "_pool", "_remote", "_store", "charged")
+    __slots__ = ("_connection", "_left", "_part", "_pool", "_remote", "_store", "charged", "checksum")
 
     def __init__(self, store: WireStore, remote: RemoteObject, part: Part) -> None:
         self.charged = True
         """See `Body.charged`."""
+        self.checksum: Checksum | None = None
+        """See `Body.checksum`."""
         self._store = store
         self._remote = remote
         self._part = part
@@ -105,6 +109,8 @@ class WireBody:
         if head.content_length is None:
             self._left = len(part.range)
         self.charged = is_charged(headers)
+        if part.whole:
+            self.checksum = Checksum.told(headers)
         return self
 
     async def __aexit__(
@@ -234,6 +240,25 @@ class WireStore:
         pool.give_back(connection)
         return encryption_of(head.headers)
 
+    async def checksum(self, remote: RemoteObject) -> Checksum | None:
+        """See `ObjectStore.checksum`."""
+        return Checksum.told(await self._head_of(remote, "", (_CHECKSUM_MODE, *self._payer)))
+
+    async def part_size(self, remote: RemoteObject, number: int) -> int:
+        """See `ObjectStore.part_size`."""
+        return length_of(remote, await self._head_of(remote, str(number), self._payer))
+
+    async def _head_of(self, remote: RemoteObject, part: str, headers: Headers) -> dict[str, str]:
+        """Return the headers of a HEAD that is pinned to a version; of an uploaded `part` alone, if one is named."""
+        parameters = [("partNumber", part)] if part else []
+        if remote.version_id is not None:
+            parameters.append(("versionId", remote.version_id))
+        if remote.etag:
+            headers = (("if-match", remote.etag), *headers)
+        connection, head, pool = await self._ask("head", remote.bucket, remote.key, encoded_query(parameters), headers)
+        pool.give_back(connection)
+        return head.headers
+
     def open(self, remote: RemoteObject, part: Part) -> WireBody:
         """See `ObjectStore.open`."""
         return WireBody(self, remote, part)
@@ -243,7 +268,9 @@ class WireStore:
         headers = list(self._payer)
         if remote.etag:
             headers.append(("if-match", remote.etag))
-        if not part.whole:
+        if part.whole:
+            headers.append(_CHECKSUM_MODE)
+        else:
             headers.append(("range", f"bytes={part.range.start}-{part.range.stop - 1}"))
         return await self._ask("get", remote.bucket, remote.key, _version(remote.version_id), headers)
 

@@ -23,8 +23,8 @@ Rules:
    the growth of `requests`.
 7. An exception in a script's hook ends its connection and is raised when the server is left.
 
-Rooms: content (what objects hold), wire (heads and XML), listing, dialect (S3's decisions, no I/O), exchange (one
-request on one connection), faults, server (connections, script, record), process.
+Rooms: content (what objects hold), sums (S3's checksums of them), wire (heads and XML), listing, dialect (S3's
+decisions, no I/O), exchange (one request on one connection), faults, server (connections, script, record), process.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from tests.support.faultserver.faults import (
     Hold,
     IgnoreRange,
     OtherETag,
+    OtherRange,
     OverwriteNow,
     Raw,
     ResetAfter,
@@ -69,6 +70,7 @@ __all__ = [
     "Hold",
     "IgnoreRange",
     "OtherETag",
+    "OtherRange",
     "OverwriteNow",
     "Raw",
     "Request",

@@ -154,6 +154,10 @@ class StoredObject:
     bucket_key: bool = False
     """Encrypted through a Bucket Key: its GETs do not count against `kms_rps`."""
     restore: Restore | None = None
+    parts: tuple[int, ...] = ()
+    """Sizes of the parts that it was uploaded in, for HEADs of one; none where it was uploaded whole."""
+    listed_checksum: str = ""
+    """The algorithm of its checksum, as listings tell it."""
 
     @property
     def content(self) -> Content:

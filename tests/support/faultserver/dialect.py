@@ -18,6 +18,7 @@ from tests.support.faultserver.content import (
     make_etag,
 )
 from tests.support.faultserver.listing import MAX_KEYS, GeneratedListing, Order, list_objects
+from tests.support.faultserver.sums import checksum_headers
 from tests.support.faultserver.wire import NAMESPACE, Request, Response, error_response, xml_response
 
 KmsForm = Literal["KMS.ThrottlingException", "SlowDown"]
@@ -86,23 +87,35 @@ class Dialect:
         kms_key: str | None = DEFAULT_KMS_KEY,
         bucket_key: bool = False,
         restore: Restore | None = None,
+        checksum: str = "",
+        parts: tuple[int, ...] = (),
+        composite: bool = False,
+        listed: bool = True,
     ) -> StoredObject:
         """Store an object. `etag` goes with its quotes; by default it is made from key and body.
 
-        Versions are kept for `versionId` where the objects are given version ids.
+        Versions are kept for `versionId` where the objects are given version ids. `checksum` names the algorithm of
+        the checksum that S3 has of it, which listings tell if it is `listed`; `parts` are those it was uploaded in, and
+        `composite` says that the checksum is one of theirs.
         """
         self.buckets.setdefault(bucket, self.region)
+        headers = dict(headers or {})
+        if checksum and isinstance(body, bytes):
+            headers |= checksum_headers(checksum, body, parts, composite=composite)
+        ending = f'-{len(parts)}"' if parts else '"'
         stored = StoredObject(
             key=key,
             body=body,
-            etag=etag or make_etag(key, body),
+            etag=etag or f"{make_etag(key, body)[:-1]}{ending}",
             last_modified=last_modified or FIRST_PUT + timedelta(seconds=self._puts),
             storage_class=storage_class,
             version_id=version_id,
-            headers=dict(headers or {}),
+            headers=headers,
             kms_key=kms_key,
             bucket_key=bucket_key,
             restore=restore,
+            parts=parts,
+            listed_checksum=checksum if listed else "",
         )
         self._puts += 1
         self._store(bucket, stored)
@@ -219,6 +232,12 @@ class Dialect:
         if needs_kms and not stored.bucket_key and not self._kms_grants():
             status, message = KMS_REFUSALS[self.kms_form]
             return error_response(request, status, self.kms_form, message)
+        number = request.query.get("partNumber")
+        if number is not None:
+            size = stored.parts[int(number) - 1] if stored.parts else stored.size
+            response = object_response(stored, (0, size), checksums=False)
+            response.headers["x-amz-mp-parts-count"] = str(len(stored.parts))
+            return response
         return object_response(stored, request.range, checksums=checksums)
 
     def _refuse_object(self, request: Request, stored: StoredObject | None, version_id: str | None) -> Response | None:

@@ -200,6 +200,20 @@ class FlipBit:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherRange:
+    """A ranged request is answered with the head that it should get, and the bytes from `start` on."""
+
+    start: int
+
+    async def __call__(self, exchange: Exchange) -> None:
+        response = exchange.response()
+        if response.status == 206 and isinstance(response.content, Window):
+            whole, size = response.content.whole, response.content.size
+            response.content = Window(whole, self.start, self.start + size)
+        await exchange.send(response)
+
+
+@dataclass(frozen=True, slots=True)
 class IgnoreRange:
     """A ranged request is answered 200 with the whole object."""
 

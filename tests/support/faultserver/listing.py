@@ -276,9 +276,11 @@ def _contents_xml(stored: StoredObject, text: Callable[[str], str], *, restores:
         expires = "" if expiry is None else f"<RestoreExpiryDate>{iso(expiry)}</RestoreExpiryDate>"
         going_on = "true" if stored.restore.in_progress else "false"
         restore = f"<RestoreStatus><IsRestoreInProgress>{going_on}</IsRestoreInProgress>{expires}</RestoreStatus>"
+    algorithm = stored.listed_checksum
+    checksum = f"<ChecksumAlgorithm>{algorithm}</ChecksumAlgorithm>" if algorithm else ""
     return (
         f"<Contents><Key>{text(stored.key)}</Key><LastModified>{iso(stored.last_modified)}</LastModified>"
-        f"<ETag>{escape_xml(stored.etag)}</ETag><Size>{stored.size}</Size>"
+        f"<ETag>{escape_xml(stored.etag)}</ETag>{checksum}<Size>{stored.size}</Size>"
         f"<StorageClass>{stored.storage_class}</StorageClass>{restore}</Contents>"
     )
 

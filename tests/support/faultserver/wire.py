@@ -59,7 +59,9 @@ class Request:
     @property
     def op(self) -> Op:
         if self.key:
-            known = all(n in {"versionId", "x-id"} or n.startswith(("X-Amz-", "response-")) for n in self.query)
+            known = all(
+                n in {"partNumber", "versionId", "x-id"} or n.startswith(("X-Amz-", "response-")) for n in self.query
+            )
             if known and self.method in {"GET", "HEAD"}:
                 return "get" if self.method == "GET" else "head"
         elif self.bucket:

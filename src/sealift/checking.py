@@ -1,0 +1,224 @@
+"""A complete partial file is held against S3's checksum before it gets its name.
+
+1. S3 is asked for the object's checksum, if no GET of the whole object has told it: one HEAD, paced as a GET, since KMS
+   is asked for that as well. Where it tells none, the file has Sealift's own, of which nothing can be said but that.
+2. CRCs were taken of the stretches as they were written. What was not summed up (it came in an earlier run, or by a
+   worker process that died) is read back. So is the whole file where S3's checksum is not that kind of CRC.
+3. A COMPOSITE checksum wants to know where parts begin. Usual tools cut all parts to one size, which is guessed; that
+   it fits proves the guess. Where it does not, S3 is asked for the size of each part (HEADs, which ask nothing of KMS).
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+
+import anyio
+from anyio.to_thread import run_sync
+
+from sealift.checksum import (
+    OWN,
+    Checked,
+    Checksum,
+    Running,
+    Sums,
+    composite,
+    crc_bytes,
+    crc_checksum,
+    mismatch,
+    running_checksum,
+    stretches_of,
+    usual_part_size,
+)
+from sealift.errors import Changed, Integrity, ObjectError, Throttled, Transient
+from sealift.model import ByteRange, Part, RemoteObject
+from sealift.pacing import Pace, say_if_back
+from sealift.partial import PartialFile
+from sealift.retry import Again, Attempts, RetrySettings, after
+from sealift.s3.store import ObjectStore
+from sealift.tally import Tally
+from sealift.taskgroups import ungrouped
+
+SIZES_AT_ONCE = 16
+"""HEADs at once that ask for the sizes of parts, of which there may be 10,000."""
+
+SLICE = 32 * 1024 * 1024
+"""Bytes that are read back in one call of a thread, which cannot be called off meanwhile: 0.2 s of a disk's time."""
+
+BLOCK = 1024 * 1024
+"""Bytes that are read back at once: what fits into a core's cache until they are summed up."""
+
+_SLOW = frozenset({"400", "503"})
+"""What a HEAD says, which has no body, where a GET would say that KMS asks for fewer requests."""
+
+
+class Checker:
+    """Holds files against S3's checksums. One for a whole run."""
+
+    def __init__(self, store: ObjectStore, pace: Pace, tally: Tally, settings: RetrySettings) -> None:
+        self._store = store
+        self._pace = pace
+        self._tally = tally
+        self._settings = settings
+
+    async def check(
+        self,
+        remote: RemoteObject,
+        partial: PartialFile,
+        sums: Sums,
+        told: Checksum | None,
+        *,
+        asked: bool,
+        charged: bool,
+    ) -> Checked:
+        """Return what a complete file's bytes are.
+
+        `sums` are the CRCs of what was summed up; `told` is S3's checksum, if S3 was `asked` already. `charged`: KMS
+        is asked for this object. Raises what `ask` raises, ChecksumMismatch and LocalStorageError.
+        """
+        if not asked:
+            told = await self.ask(remote, charged=charged)
+        if told is not None and told.algorithm.is_crc:
+            grain = usual_part_size(remote.size, told.parts) if told.parts > 1 else 0
+            if told.algorithm is not sums.algorithm or (grain and grain != sums.grain):
+                sums = Sums(told.algorithm, grain)
+        if told is None or told.algorithm.is_crc:
+            await self._fill(partial, sums, remote.size)
+            found = crc_checksum(sums.algorithm, sums.of(0, remote.size) or 0)
+            if told is None:
+                return Checked(str(found), verified=False)
+            if not told.parts:
+                return self._agreed(remote, told, found, found)
+            if _by_guess(remote, sums, told) == told:
+                return Checked(str(found), verified=True)
+        elif not told.parts:
+            running = running_checksum(told.algorithm)
+            await self._read(partial, ByteRange(0, remote.size), running)
+            found = Checksum(told.algorithm, running.digest())
+            return self._agreed(remote, told, found, found)
+        return await self._by_parts(remote, partial, told)
+
+    async def ask(self, remote: RemoteObject, *, charged: bool) -> Checksum | None:
+        """Return S3's checksum of an object; None where it has none.
+
+        As patiently as a part is fetched: no object gets its name because S3 would not tell. Raises Changed, RunError,
+        and the last attempt's ObjectError.
+        """
+        attempts = Attempts()
+        by_head = True
+        while True:
+            if charged:
+                await self._pace.permit()
+            sent = time.monotonic()
+            try:
+                told = await (self._store.checksum(remote) if by_head else self._told_by_get(remote))
+            except Changed:
+                raise
+            except ObjectError as error:
+                failure: ObjectError = error
+                if by_head and charged and error.code in _SLOW:
+                    failure = Throttled(error.message, service="kms", code=error.code)
+                by_kms = isinstance(failure, Throttled) and failure.service == "kms"
+                if charged and by_kms:
+                    say_if_back(self._pace.refused(sent), self._tally.observer)
+                again = after(failure, attempts, self._settings, progressed=False, chance=random.random())
+                if again is None and charged and isinstance(failure, Transient) and self._is_outage():
+                    again = Again(attempts, 0.0)  # it waits for a permit
+                if again is not None:
+                    attempts = again.attempts
+                    await anyio.sleep(0.0 if by_kms and charged else again.delay)
+                elif not by_head:
+                    raise
+                self._tally.retry(failure)
+                by_head = False
+            else:
+                if charged:
+                    say_if_back(self._pace.succeeded(sent), self._tally.observer)
+                return told
+
+    def _is_outage(self) -> bool:
+        outage = self._pace.outage
+        return outage.on and not outage.spent(time.monotonic())
+
+    async def _told_by_get(self, remote: RemoteObject) -> Checksum | None:
+        """Ask by a GET that is given up once its head is there: its refusal says what is the matter, a HEAD's does not.
+
+        That costs a connection.
+        """
+        self._tally.get_requests += 1
+        async with self._store.open(remote, Part(ByteRange(0, remote.size), whole=True)) as body:
+            return body.checksum
+
+    def _agreed(self, remote: RemoteObject, told: Checksum, found: Checksum, whole: Checksum) -> Checked:
+        if found != told:
+            raise mismatch(remote, told)
+        return Checked(str(whole), verified=True)
+
+    async def _by_parts(self, remote: RemoteObject, partial: PartialFile, told: Checksum) -> Checked:
+        """Read the whole file back, part by part."""
+        parts = await self.layout(remote, told.parts)
+        own, digests = running_checksum(OWN), []
+        for part in parts or [ByteRange(0, remote.size)]:
+            running = running_checksum(told.algorithm)
+            await self._read(partial, part, running, own)
+            digests.append(running.digest())
+        whole = Checksum(OWN, own.digest())
+        if not parts:  # nobody says what the parts were
+            return Checked(str(whole), verified=False)
+        return self._agreed(remote, told, composite(told.algorithm, digests), whole)
+
+    async def layout(self, remote: RemoteObject, count: int) -> list[ByteRange]:
+        """Return where the parts lie that an object was uploaded in; none where S3 does not tell. Raises RunError."""
+        sizes = [0] * count
+
+        async def work(left: Iterator[int]) -> None:
+            for number in left:
+                sizes[number] = await self._store.part_size(remote, number + 1)
+
+        try:
+            with ungrouped():
+                async with anyio.create_task_group() as together:
+                    left = iter(range(count))
+                    for _ in range(SIZES_AT_ONCE):
+                        together.start_soon(work, left)  # shared: each part goes to one of the tasks
+        except Changed:
+            raise
+        except ObjectError:
+            return []
+        return stretches_of(sizes) if sum(sizes) == remote.size else []
+
+    async def _fill(self, partial: PartialFile, sums: Sums, size: int) -> None:
+        """Read back what was not summed up."""
+        for gap in sums.missing(size):
+            running = sums.stretches(gap.start)
+            await self._read(partial, gap, running)
+            for stretch in running.so_far():
+                sums.add(*stretch)
+
+    async def _read(self, partial: PartialFile, stretch: ByteRange, *running: Running) -> None:
+        at = stretch.start
+        while at < stretch.stop:
+            stop = min(at + SLICE, stretch.stop)
+            await run_sync(_sum_up, partial, ByteRange(at, stop), running)
+            at = stop
+
+
+def _by_guess(remote: RemoteObject, sums: Sums, told: Checksum) -> Checksum | None:
+    """Return the COMPOSITE checksum that the file has if its parts are of the usual size."""
+    size = usual_part_size(remote.size, told.parts)
+    values = [sums.of(start, min(start + size, remote.size)) for start in range(0, remote.size, size)] if size else []
+    known = [crc_bytes(told.algorithm, value) for value in values if value is not None]
+    return composite(told.algorithm, known) if len(known) == told.parts else None
+
+
+def _sum_up(partial: PartialFile, stretch: ByteRange, running: Sequence[Running]) -> None:
+    buffer = memoryview(bytearray(min(BLOCK, len(stretch))))
+    at = stretch.start
+    while at < stretch.stop:
+        size = partial.read_into(at, buffer[: stretch.stop - at])
+        if not size:
+            raise Integrity(f"the partial file {partial.name} is too short; run again", code="PartialFileLost")
+        for each in running:
+            each.update(buffer[:size])
+        at += size

@@ -1,0 +1,71 @@
+"""Asking S3 for a checksum, as far as it takes no server."""
+
+import time
+from contextlib import asynccontextmanager
+
+import pytest
+
+from sealift import outage
+from sealift.checking import Checker
+from sealift.checksum import Algorithm, Checksum
+from sealift.errors import ServerFailed
+from sealift.pacing import Pace
+from sealift.retry import RetrySettings
+from sealift.tally import Tally
+from tests.support.fakestore import FakeBody, FakeStore
+from tests.support.keys import remote
+from tests.support.running import Watcher
+
+pytestmark = pytest.mark.anyio
+
+TOLD = Checksum(Algorithm.CRC32, b"abcd")
+TWO_ATTEMPTS = RetrySettings(max_attempts=2, base=0.0)
+
+
+class FailingStore(FakeStore):
+    """Fails as long as KMS is down: so many requests."""
+
+    def __init__(self, failures):
+        super().__init__()
+        self.left = failures
+
+    def fail(self):
+        if self.left:
+            self.left -= 1
+            raise ServerFailed("KMS failed", code="KMS.KMSInternalException")
+
+    async def checksum(self, remote):
+        self.fail()
+        return TOLD
+
+    @asynccontextmanager
+    async def open(self, remote, part):
+        self.fail()
+        body = FakeBody(b"")
+        body.checksum = TOLD
+        yield body
+
+
+@pytest.fixture
+def watcher():
+    return Watcher()
+
+
+def checker(store, pace, watcher):
+    return Checker(store, pace, Tally(watcher, 0.0), TWO_ATTEMPTS)
+
+
+async def test_an_outage_of_kms_costs_no_attempts(watcher, monkeypatch):
+    monkeypatch.setattr(outage, "FIRST", 0.001)
+    pace = Pace(None, patience=900.0)
+    assert pace.failed(since=time.monotonic())
+    assert await checker(FailingStore(4), pace, watcher).ask(remote("k"), charged=True) == TOLD
+    assert [note for note in watcher.notes if "KMS is back" in note]
+    assert not pace.outage.on
+
+
+async def test_without_an_outage_attempts_come_to_an_end(watcher):
+    store = FailingStore(4)
+    with pytest.raises(ServerFailed):
+        await checker(store, Pace(None), watcher).ask(remote("k"), charged=True)
+    assert store.left == 2
