@@ -43,7 +43,7 @@ def test_its_file_has_no_name_and_its_room_is_free_again(tmp_path):
 
 
 def test_a_directory_that_takes_no_file_is_named(tmp_path):
-    with pytest.raises(LocalStorageError, match="what --delete needs to remember cannot be kept"):
+    with pytest.raises(LocalStorageError, match="what the run needs to remember cannot be kept"):
         Listed.begin(tmp_path / "missing")
 
 

@@ -62,6 +62,10 @@ class SelectionSettings:
 
     filters: tuple[Filter, ...] = ()
     strict_keys: bool = False
+    files_from: str | None = None
+    """The file that names the objects, or `-` for standard input; None lists the sources."""
+    null: bool = False
+    """Names in that file end with NUL bytes, not with lines."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +166,17 @@ class Settings:
     storage: StorageSettings = field(default_factory=StorageSettings)
     kms: KmsSettings = field(default_factory=KmsSettings)
     retry: RetrySettings = field(default_factory=RetrySettings)
+
+
+def refuse_combinations(settings: Settings) -> None:
+    """Raise ConfigError where two settings of a mirror exclude each other."""
+    chosen = settings.selection
+    if chosen.files_from is not None and settings.storage.delete:
+        raise ConfigError(
+            "--delete and --files-from exclude each other: a file of names does not say which objects are gone"
+        )
+    if chosen.null and chosen.files_from is None:
+        raise ConfigError("--null (-0) says how --files-from is to be read: name that file as well")
 
 
 # No number of more digits is meant; a "b" is refused, as some read it as bytes and some as bits.

@@ -1,4 +1,4 @@
-"""Which objects a run's listings have named: an SQLite file without a name, as they may be hundreds of millions.
+"""Which objects a run's listings or a file have named: an SQLite file without a name, as they may be 100 million.
 
 Nothing of it has to survive anything: it is one transaction that is never committed. Everything here blocks, and may
 be called from several threads at once.
@@ -100,8 +100,8 @@ def _translating(where: str) -> Iterator[None]:
     except (sqlite3.Error, OSError) as error:
         full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
         raise LocalStorageError(
-            f"no space left for what --delete needs to remember in {where}; free some and run again"
+            f"no space left for what the run needs to remember in {where}; free some and run again"
             if full
-            else f"what --delete needs to remember cannot be kept in {where} ({error})",
+            else f"what the run needs to remember cannot be kept in {where} ({error})",
             code="DiskFull" if full else "NotWritable",
         ) from error

@@ -1,6 +1,7 @@
 """Mirror S3 prefixes onto local disk: the stages, wired in one task group.
 
 1. **List**: each source is listed by several listers at once (`sealift.listing`); a page goes downstream as it comes.
+   Or a file names the objects (`sealift.naming`), and nothing is listed.
 2. **Diff**: each page's objects are held against the disk. What is in place, or cannot be mirrored, ends here.
 3. **Plan**: the others stand in line as jobs, to be cut into parts as workers ask for them.
 4. **Fetch**, **write**, **commit**: a bounded pool of workers (`sealift.fetch`).
@@ -19,7 +20,7 @@ from bisect import bisect_right, insort
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial as bind
@@ -30,7 +31,7 @@ from anyio import from_thread
 from anyio.streams.memory import MemoryObjectSendStream
 from anyio.to_thread import run_sync
 
-from sealift.config import Check, Durability, Settings
+from sealift.config import Check, Durability, Settings, refuse_combinations
 from sealift.crew.parent import Crew
 from sealift.crew.rule import CrewRule
 from sealift.crew.worker import Orders
@@ -42,6 +43,7 @@ from sealift.errors import (
     ConfigError,
     LocalStorageError,
     ObjectError,
+    Permanent,
     RunError,
     SealiftError,
     SourceError,
@@ -51,10 +53,12 @@ from sealift.fetching import descriptors, fetch_all
 from sealift.kmscost import Sample, predict
 from sealift.ledger import Ledger
 from sealift.line import Line
-from sealift.listed import Listed
+from sealift.listed import AT_ONCE, Listed
 from sealift.listing import list_prefix
 from sealift.localpath import Clashes
+from sealift.manifest import Named
 from sealift.model import Ending, Forecast, Outcome, RemoteObject, Summary
+from sealift.naming import Names, look_up
 from sealift.partial import sync_file_system, translated
 from sealift.placing import Place, TreeLanding, WayMaker
 from sealift.quota import Quota, default_quota
@@ -98,6 +102,7 @@ async def mirror(
     Raises ConfigError; and CredentialsError, AccessError, LocalStorageError or SourceError, each with `.summary`.
     """
     settings = settings or Settings()
+    refuse_combinations(settings)
     observers = Observers(*([] if observer is None else [observer]))
     run = Run(parse_sources(sources), settings, Tally(observers, anyio.current_time()))
     try:
@@ -108,7 +113,9 @@ async def mirror(
             with (
                 await run_sync(_open_ledger, state, settings, run) or nullcontext() as ledger,
                 await run_sync(_begin_listed, settings, state) or nullcontext() as listed,
+                await run_sync(_open_names, settings) or nullcontext() as names,
             ):
+                run.names = names
                 async with connected(settings, run.tally) as store:
                     await run.settle_cap(store)
                     await run.mirror(store, destination, ledger, listed)
@@ -131,6 +138,7 @@ async def plan(
 ) -> Forecast:
     """Say what `mirror` would do, and change nothing. Raises what `mirror` raises."""
     settings = settings or Settings()
+    refuse_combinations(settings)
     observers = Observers(*([] if observer is None else [observer]))
     run = Run(parse_sources(sources), settings, Tally(observers, anyio.current_time()))
     sample = Sample()
@@ -141,7 +149,9 @@ async def plan(
             with (
                 await run_sync(Ledger.open_to_read, state, run.warn_from_anywhere) or nullcontext() as ledger,
                 await run_sync(_begin_listed, settings, None) or nullcontext() as listed,
+                await run_sync(_open_names, settings) or nullcontext() as names,
             ):
+                run.names = names
                 async with connected(settings, run.tally) as store:
                     await run.settle_cap(store)
                     return await run.forecast(store, destination, ledger, listed, sample)
@@ -182,8 +192,14 @@ def _open_ledger(state: Path, settings: Settings, run: Run) -> Ledger | None:
 
 
 def _begin_listed(settings: Settings, directory: Path | None) -> Listed | None:
-    """Begin to take down what is listed, where something may be deleted."""
-    return Listed.begin(directory) if settings.storage.delete else None
+    """Begin to take down what is listed, where something may be deleted, or named twice."""
+    needed = settings.storage.delete or settings.selection.files_from is not None
+    return Listed.begin(directory) if needed else None
+
+
+def _open_names(settings: Settings) -> Names | None:
+    chosen = settings.selection
+    return None if chosen.files_from is None else Names.open(chosen.files_from, null=chosen.null)
 
 
 def _begin_log(destination: Destination, settings: Settings) -> RunLog:
@@ -260,7 +276,10 @@ class Run:
         self._settings = settings
         self._several = len(sources) > 1
         self._ownership = Ownership(sources, Selection(settings.selection.filters))
-        self._to_list = len(self._ownership.sources)
+        self._to_list = 1 if settings.selection.files_from is not None else len(self._ownership.sources)
+        self.names: Names | None = None
+        """What names the objects, where nothing is to be listed."""
+        self._named_again = 0
         self._listing_errors: list[SealiftError] = []
         self._foresees = False
         self._escaped = 0
@@ -303,7 +322,7 @@ class Run:
     ) -> None:
         """Run the stages. Raises RunError for what ends the run at once; `judge` looks at the rest.
 
-        `listed` takes down what is listed, where files are to be deleted.
+        `listed` takes down what is listed, where files are to be deleted, or named.
         """
         self._listed = listed
         batches = self._settings.storage.durability is Durability.BATCH
@@ -313,7 +332,7 @@ class Run:
                 beside.start_soon(recorder.keep_up)
                 try:
                     await self._mirror(store, destination, ledger, recorder)
-                    if listed is not None:
+                    if listed is not None and self._settings.storage.delete:
                         await recorder.flush()
                         await self._delete(destination, ledger, listed, recorder)
                 except BaseException:
@@ -359,7 +378,7 @@ class Run:
             wire=access is not None,
             crew_of=None if access is None else bind(_crew, settings, destination.path.absolute(), access),
         )
-        if not self._to_list:
+        if not self._to_list and self.names is None:
             await run_sync(_clean, destination, kept)
         if durability is not Durability.NONE:
             await run_sync(sync_file_system, destination.partial_fd)  # the last names are on the disk as well
@@ -388,7 +407,7 @@ class Run:
             await self._list_and_compare(store, compare, _Landmarks(ledger, dry=True))
         for error in self._listing_errors:
             raise error
-        if listed is not None:
+        if listed is not None and self._settings.storage.delete:
             await self._delete(destination, ledger, listed, None)
         cap = self._settings.kms.rps
         quota = None if cap is None else Quota(cap, "cap")
@@ -481,8 +500,11 @@ class Run:
         send, receive = anyio.create_memory_object_stream[_Found](PAGES_AHEAD)
         async with receive, anyio.create_task_group() as listing:  # held open here: see docs/design.md, "Streams"
             async with send:
-                for index, source in self._ownership.sources:
-                    listing.start_soon(self._list, store, index, source, send.clone(), landmarks)
+                if self.names is not None:
+                    listing.start_soon(self._take_names, store, self.names, send.clone())
+                else:
+                    for index, source in self._ownership.sources:
+                        listing.start_soon(self._list, store, index, source, send.clone(), landmarks)
             async for source, remotes in receive:
                 await compare(source, remotes)
 
@@ -496,23 +518,89 @@ class Run:
     ) -> None:
         """List one source. Its failure is kept for the end: what was listed is worth fetching."""
         async with found:
-            try:
+            with self._listing(f"{source.written} cannot be listed"):
                 hints, passed = await landmarks.recall(source), Landmarks()
                 await self._pages(store, index, source, found, hints, passed)
                 await landmarks.remember(source, passed.chosen())
-            except (ObjectError, SourceError, AccessError, ConfigError) as error:
-                if isinstance(error, ObjectError):
-                    failure: SealiftError = SourceError(
-                        f"{source.written} cannot be listed: {error.message}", code=error.code
-                    )
-                    failure.__cause__ = error
-                else:
-                    failure = error
-                self._listing_errors.append(failure)
-                if self._several:
-                    self.warn(failure.message)
+
+    @contextmanager
+    def _listing(self, failed: str) -> Iterator[None]:
+        """Count a listing that comes to its end, and keep the failure of one that does not; `failed` says which."""
+        try:
+            yield
+        except (ObjectError, SourceError, AccessError, ConfigError) as error:
+            if isinstance(error, ObjectError):
+                failure: SealiftError = SourceError(f"{failed}: {error.message}", code=error.code)
+                failure.__cause__ = error
             else:
-                self._to_list -= 1
+                failure = error
+            self._listing_errors.append(failure)
+            if self._several:
+                self.warn(failure.message)
+        else:
+            self._to_list -= 1
+
+    async def _take_names(self, store: ObjectStore, names: Names, found: MemoryObjectSendStream[_Found]) -> None:
+        """Go through what a file names. What was named before it failed is worth fetching."""
+        clashes, batches = _Foreseen(), 0
+        async with found:
+            with self._listing(f"what {names.name} names cannot be looked up"):
+                while batch := await self._next_names(names, first=not batches):
+                    batches += 1
+                    for source, mine in (await self._known(store, batch)).items():
+                        if self._foresees:
+                            in_order = sorted(mine, key=lambda remote: remote.key.encode("utf-8", "surrogateescape"))
+                            self._escaped += clashes.count(batches, in_order, self._base(source))
+                        await found.send((source, mine))
+                if names.manifest.copies:
+                    self.warn(f"where {names.name} copies to is not heeded: objects lie below DEST, by their keys")
+                if self._named_again:
+                    self.warn(f"objects that {names.name} names again are mirrored once: {self._named_again:,}")
+                if not batches:
+                    self._nothing_under_some = True
+                    self.warn(f"{names.name} names nothing")
+
+    async def _next_names(self, names: Names, *, first: bool) -> list[Named]:
+        """Return the next names. Raises ConfigError, or SourceError where some were taken already."""
+        try:
+            batch = await names.batch()
+            if len({source.bucket for _, source in self._ownership.sources}) > 1:
+                _refuse_bare(names.name, batch)
+        except ConfigError as error:
+            if first:
+                raise
+            raise SourceError(f"{error.message}; nothing from there on was mirrored", code="BadManifest") from error
+        return batch
+
+    async def _known(self, store: ObjectStore, batch: Sequence[Named]) -> dict[Source, list[RemoteObject]]:
+        """Return the objects that some names stand for, by their sources. Those that there are not have failed then."""
+        [bucket, *_] = [source.bucket for _, source in self._ownership.sources]
+        fresh = {(named.bucket or bucket, named.key): named for named in reversed(batch)}
+        if self._listed is not None:
+            objects = list(fresh)
+            for start in range(0, len(objects), AT_ONCE):
+                for again in await run_sync(self._listed.among, objects[start : start + AT_ONCE]):
+                    del fresh[again]
+            for where in {where for where, _ in fresh}:
+                await run_sync(self._listed.add, where, [key for there, key in fresh if there == where])
+        self._named_again += len(batch) - len(fresh)
+        wanted = []
+        for (where, key), named in reversed(fresh.items()):
+            if self._ownership.covers(where, key):
+                wanted.append(named._replace(bucket=where))
+            elif not self._ownership.contains(where, key):
+                self._not_there(RemoteObject(where, key, 0, "", 0), _outside(where, key))
+        by_source: dict[Source, list[RemoteObject]] = {}
+        for remote in await look_up(store, wanted, self._not_there):
+            if source := self._ownership.source_of(remote.bucket, remote.key):
+                by_source.setdefault(source, []).append(remote)
+        self.tally.list(sum(map(len, by_source.values())))
+        return by_source
+
+    def _not_there(self, remote: RemoteObject, error: ObjectError) -> None:
+        """Count an object that was named, and cannot be had."""
+        self.tally.list(1)
+        self.tally.fail(remote, error)
 
     async def _pages(
         self,
@@ -569,6 +657,24 @@ class Run:
                 )
         self._nothing_under_some = True
         self.warn(f"nothing lies under {source.written}")
+
+
+def _refuse_bare(name: str, batch: Sequence[Named]) -> None:
+    for named in batch:
+        if not named.bucket:
+            raise ConfigError(
+                f"{name}, line {named.line}: {named.key!r} does not say in which bucket, and the SOURCEs are in "
+                "several: write s3://BUCKET/KEY"
+            )
+
+
+def _outside(bucket: str, key: str) -> Permanent:
+    return Permanent(
+        f"s3://{bucket}/{key} lies under no SOURCE: name one under which it does",
+        bucket=bucket,
+        key=key,
+        code="OutsideSource",
+    )
 
 
 class _Foreseen:

@@ -165,6 +165,10 @@ class Ownership:
         """Say whether any source is to mirror `key`, should it exist."""
         return self.source_of(bucket, key) is not None
 
+    def contains(self, bucket: str, key: str) -> bool:
+        """Say whether `key` lies under any source, whatever the filters say of it."""
+        return any(source.bucket == bucket and key.startswith(source.prefix) for source in self._all)
+
     def source_of(self, bucket: str, key: str) -> Source | None:
         """Return a source that is to mirror `key`, should it exist."""
         for source in self._all:

@@ -66,9 +66,13 @@ def _path(text: str) -> Path:
         raise ConfigError(f"{text!r}: whose home that is cannot be told: write the whole path") from error
 
 
-def _existing_file(text: str) -> Path:
+def _file_or_dash(text: str) -> str:
+    return text if text == "-" else str(_existing_file(text, devices=True))
+
+
+def _existing_file(text: str, *, devices: bool = False) -> Path:
     path = _path(text)
-    if not path.is_file():
+    if not (path.is_file() or (devices and path.exists() and not path.is_dir())):
         raise ConfigError(f"there is no file {str(path)!r}")
     return path
 
@@ -150,6 +154,7 @@ ACCOUNT = Kind(metavar="ID", read=checked_account, toml=(str,), expects="an acco
 BUCKET_KEYS = Kind(metavar="on|off|both", read=_word("on", "off", "both"), toml=(str,), expects='"on"')
 EXTRAS_OF_POLICIES = Kind(metavar="|".join(EXTRAS), read=_word(*EXTRAS), toml=(str,), expects='"doctor"', several=True)
 FORMAT = Kind(metavar="text|json|terraform", read=_word("text", "json", "terraform"), toml=(str,), expects='"json"')
+NAMES = Kind(metavar="FILE|-", read=_file_or_dash, toml=(str,), expects='a path, or "-"')
 GLOBS = Kind(metavar="GLOB", read=_glob, toml=(list,), expects='a list of patterns, as in ["*.tmp"]')
 
 
@@ -308,6 +313,28 @@ OPTIONS: tuple[Option, ...] = (
         _WHICH,
         "fail keys that no file system can hold as they are, instead of escaping them",
         default="false",
+        verbs=MIRRORING,
+    ),
+    _setting(
+        "selection",
+        "files_from",
+        "files-from",
+        NAMES,
+        _WHICH,
+        "list nothing, and mirror the objects that this file, or standard input, names: a key, or s3://BUCKET/KEY, a "
+        "line; JSON lines with key and, as known, version, etag, size and last_modified; or a file for s5cmd run that "
+        "only copies",
+        verbs=MIRRORING,
+    ),
+    _setting(
+        "selection",
+        "null",
+        "null",
+        FLAG,
+        _WHICH,
+        "of --files-from: keys end with NUL bytes, not with lines",
+        default="false",
+        short="0",
         verbs=MIRRORING,
     ),
     Option(
