@@ -14,6 +14,7 @@ from sealift.errors import ConfigError
 from sealift.planning import MIB
 from sealift.retry import RetrySettings
 from sealift.selection import Filter
+from sealift.sharding import Shard
 
 E = TypeVar("E", bound=enum.StrEnum)
 
@@ -66,6 +67,8 @@ class SelectionSettings:
     """The file that names the objects, or `-` for standard input; None lists the sources."""
     null: bool = False
     """Names in that file end with NUL bytes, not with lines."""
+    shard: Shard | None = None
+    """Which part of all that is this run's: the others are for other machines."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

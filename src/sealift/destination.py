@@ -1,8 +1,9 @@
 """The destination: a tree of directories that is only ever entered through directory descriptors.
 
     DEST/…                   the mirrored files
-    DEST/.sealift/lock       held by the run that writes here
-    DEST/.sealift/partial/   files in flight
+    DEST/.sealift/lock       held by the run that writes here, or shared by the shards that do
+    DEST/.sealift/partial/   files in flight; a shard's are in a directory of its own there
+    DEST/.sealift/shards/    a lock for each shard
 
 DEST itself may be a symbolic link. Below it every directory is opened by one name in the directory
 before it, with O_NOFOLLOW: no symbolic link is followed whoever put it there, nothing outside DEST is
@@ -111,11 +112,11 @@ class Destination:
         self._directories = None if root_fd is None else _Directories(root_fd)
         self._own_fd = own_fd
         self._partial_fd = partial_fd
-        self._lock_fd: int | None = None
+        self._lock_fds: list[int] = []
 
     @classmethod
-    def open(cls, path: Path, *, create: bool) -> Destination:
-        """Open the directory at `path`, making it and its parents with `create`.
+    def open(cls, path: Path, *, create: bool, shard: str | None = None) -> Destination:
+        """Open the directory at `path`, making it and its parents with `create`; for a `shard` of that name, if any.
 
         Without `create` nothing is written, and where nothing exists every look says so (a dry run).
         Raises LocalStorageError.
@@ -131,7 +132,7 @@ class Destination:
         if not create:
             return cls(path, root_fd, None, None)
         try:
-            return cls(path, root_fd, *_own_directories(root_fd, path))
+            return cls(path, root_fd, *_own_directories(root_fd, path, shard))
         except BaseException:
             os.close(root_fd)
             raise
@@ -151,40 +152,98 @@ class Destination:
         """Close every descriptor and let go of the lock."""
         if self._directories is not None:
             self._directories.close()
-        if self._lock_fd is not None:
+        for descriptor in self._lock_fds:
             # Not left to os.close: a child that is just being started may share it until its exec.
-            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
-        for descriptor in (self._partial_fd, self._lock_fd, self._own_fd):
-            if descriptor is not None:
-                os.close(descriptor)
-        self._partial_fd = self._lock_fd = self._own_fd = None
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        for fd in (self._partial_fd, *self._lock_fds, self._own_fd):
+            if fd is not None:
+                os.close(fd)
+        self._partial_fd = self._own_fd = None
+        self._lock_fds = []
 
     @property
     def partial_fd(self) -> int:
         """The directory for files in flight. It stays the destination's to close."""
         return _needed(self._partial_fd)
 
-    def own_directory(self, name: str) -> int:
+    def own_directory(self, *names: str) -> int:
         """Return a new descriptor, the caller's to close, of a directory in .sealift, made if need be."""
-        return _own_directory(_needed(self._own_fd), name, self.path / OWN_DIRECTORY / name)
+        return _own_directory_below(_needed(self._own_fd), names, self.path / OWN_DIRECTORY)
 
-    def lock(self) -> None:
+    def lock(self, shard: str | None = None) -> None:
         """Keep every other run out until `close`, or until this process ends in whatever way.
 
-        LocalStorageError, naming the other run, if there is one. Child processes do not inherit it.
+        With the name of a `shard` that is every run of this shard, and every one without a shard. LocalStorageError,
+        naming the other run, if there is one. Child processes do not inherit it.
         """
-        path = self.path / OWN_DIRECTORY / "lock"
-        own_fd = _needed(self._own_fd)
-        while self._lock_fd is None:
+        if self._lock_fds:
+            return
+        own = self.path / OWN_DIRECTORY
+        self._lock_fds.append(self._take_lock(_needed(self._own_fd), "lock", own, shared=shard is not None))
+        if shard is not None:
+            self._lock_fds.append(self._take_lock_of_shards(shard))
+
+    def is_locked_by(self, shard: str) -> bool:
+        """Say whether a run of the shard of that name is under way."""
+        try:
+            descriptor = self._take_lock_of_shards(shard)
+        except LocalStorageError as error:
+            if error.code == "DestinationLocked":
+                return True
+            raise
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+        return False
+
+    def begin_arranging(self) -> int | None:
+        """Keep other shards from arranging their ledgers, until `end_arranging`; None where one is at it."""
+        try:
+            return self._take_lock_of_shards("arranging")
+        except LocalStorageError as error:
+            if error.code == "DestinationLocked":
+                return None
+            raise
+
+    def end_arranging(self, descriptor: int) -> None:
+        """Let others arrange theirs."""
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+    def unite_partials(self, shard: str) -> None:
+        """Let the files in flight that a shard has left be everybody's. Raises LocalStorageError."""
+        directory_fd, shard_fd = self.own_directory("partial"), self.own_directory("partial", shard)
+        try:
+            with os.scandir(shard_fd) as entries:
+                for entry in entries:
+                    os.rename(entry.name, entry.name, src_dir_fd=shard_fd, dst_dir_fd=directory_fd)
+            os.rmdir(shard, dir_fd=directory_fd)
+        except OSError as error:
+            raise _unusable(error, self.path / OWN_DIRECTORY / "partial") from error
+        finally:
+            os.close(shard_fd)
+            os.close(directory_fd)
+
+    def _take_lock_of_shards(self, name: str) -> int:
+        directory_fd = self.own_directory("shards")
+        try:
+            return self._take_lock(directory_fd, f"{name}.lock", self.path / OWN_DIRECTORY / "shards", shared=False)
+        finally:
+            os.close(directory_fd)
+
+    def _take_lock(self, directory_fd: int, name: str, directory: Path, *, shared: bool) -> int:
+        """Return a descriptor that holds the lock of that name. Raises LocalStorageError."""
+        while True:
             try:
-                descriptor = os.open("lock", _LOCK, 0o666, dir_fd=own_fd)
+                descriptor = os.open(name, _LOCK, 0o666, dir_fd=directory_fd)
             except OSError as error:
-                raise _unusable(error, path) from error
+                raise _unusable(error, directory / name) from error
+            locked = False
             try:
-                if self._locked(descriptor, own_fd, path):
-                    self._lock_fd = descriptor
+                locked = self._locked(descriptor, directory_fd, directory / name, shared=shared)
+                if locked:
+                    return descriptor
             finally:
-                if self._lock_fd is None:
+                if not locked:
                     os.close(descriptor)
 
     def facts(self, path: LocalPath) -> Local:
@@ -333,15 +392,17 @@ class Destination:
         for name in names:
             discard(self.partial_fd, name)
 
-    def _locked(self, descriptor: int, own_fd: int, path: Path) -> bool:
+    def _locked(self, descriptor: int, directory_fd: int, path: Path, *, shared: bool) -> bool:
         """Try the lock; False if the file is no longer the one of that name, so that it locks nothing."""
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise LocalStorageError(f"{path} is not a regular file; delete it", code="NotWritable")
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            of = "" if path.name == "lock" else f" of shard {path.stem}"
             raise LocalStorageError(
-                f"another sealift run is writing to {self.path} ({_holder(descriptor)}); wait for it to end, or end it",
+                f"another sealift run{of} is writing to {self.path} ({_holder(descriptor)}); "
+                "wait for it to end, or end it",
                 code="DestinationLocked",
             ) from error
         except OSError as error:
@@ -351,7 +412,7 @@ class Destination:
                 code="CannotLock",
             ) from error
         try:
-            if not os.path.samestat(os.fstat(descriptor), os.lstat("lock", dir_fd=own_fd)):
+            if not os.path.samestat(os.fstat(descriptor), os.lstat(path.name, dir_fd=directory_fd)):
                 return False
         except FileNotFoundError:
             return False
@@ -572,15 +633,16 @@ def same_time(one: int, other: int) -> bool:
     return one // _SECOND == other // _SECOND
 
 
-def _own_directories(root_fd: int, path: Path) -> tuple[int, int]:
-    """Make .sealift and .sealift/partial; return the descriptors of both."""
+def _own_directories(root_fd: int, path: Path, shard: str | None) -> tuple[int, int]:
+    """Make .sealift and the directory of partial files in it; return the descriptors of both."""
     if not os.access(".", os.W_OK | os.X_OK, dir_fd=root_fd):
         read_only = os.fstatvfs(root_fd).f_flag & os.ST_RDONLY
         number = errno.EROFS if read_only else errno.EACCES
         raise translated(OSError(number, os.strerror(number)), str(path))
     own_fd = _own_directory(root_fd, OWN_DIRECTORY, path / OWN_DIRECTORY)
     try:
-        return own_fd, _own_directory(own_fd, "partial", path / OWN_DIRECTORY / "partial")
+        names = ("partial",) if shard is None else ("partial", shard)
+        return own_fd, _own_directory_below(own_fd, names, path / OWN_DIRECTORY)
     except BaseException:
         os.close(own_fd)
         raise
@@ -592,6 +654,19 @@ def _own_directory(parent_fd: int, name: str, path: Path) -> int:
         return os.open(name, _BELOW, dir_fd=parent_fd)
     except OSError as error:
         raise _unusable(error, path) from error
+
+
+def _own_directory_below(own_fd: int, names: Sequence[str], path: Path) -> int:
+    """Return the descriptor of a directory in .sealift, whose `path` is that; made, with those above it, if need be."""
+    descriptor = os.dup(own_fd)
+    for name in names:
+        path /= name
+        above = descriptor
+        try:
+            descriptor = _own_directory(above, name, path)
+        finally:
+            os.close(above)
+    return descriptor
 
 
 def _needed(descriptor: int | None) -> int:

@@ -202,6 +202,11 @@ class Ledger:
             raise
         return ledger
 
+    @property
+    def directory(self) -> Path:
+        """Where it is."""
+        return self._directory
+
     def __enter__(self) -> Self:
         return self
 
@@ -223,6 +228,10 @@ class Ledger:
         """Return the records of those of these paths that have one. At most some hundred at once."""
         found = self._read(_look_up(len(paths)), [_stored(path) for path in paths], self._record)
         return {record.path: record for record in found}
+
+    def known(self, path: str) -> Record | None:
+        """Return the record of a path, whoever's the file is."""
+        return self.look_up([path]).get(path)
 
     def entries(self, paths: Sequence[str]) -> list[Entry]:
         """Return the entries of those of these paths that have one, and are UTF-8; maybe some others' besides.
@@ -264,6 +273,11 @@ class Ledger:
             sql = "SELECT 1 FROM directory WHERE path = ?"
             return {path for path in directories if execute(sql, (_stored(path),)).fetchone()}
         return set()
+
+    def directories(self, after: str = "", most: int = 1000) -> list[str]:
+        """Return the next directories that are Sealift's own making, behind `after`, in the ledger's order."""
+        rows: list[tuple[object]] = self._read(_NEXT_DIRECTORIES, (_stored(after), most))
+        return [_text(path) for (path,) in rows]
 
     def landmarks(self, bucket: str, prefix: str) -> list[str]:
         """Return keys that were spread evenly under a prefix when it was last listed to its end; none if unknown."""
@@ -453,6 +467,8 @@ def _opened(connection: sqlite3.Connection | None) -> sqlite3.Connection:
 
 _STRETCH = f"SELECT {', '.join(_ENTRY)} FROM file WHERE path BETWEEN ? AND ? ORDER BY path LIMIT ?"  # noqa: S608
 _NEXT = f"SELECT {_COLUMNS} FROM file WHERE path > ? ORDER BY path LIMIT ?"  # noqa: S608 (nobody's input)
+
+_NEXT_DIRECTORIES = "SELECT path FROM directory WHERE path > ? ORDER BY path LIMIT ?"
 
 
 @lru_cache

@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_right, insort
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
@@ -71,6 +71,7 @@ from sealift.s3.servicequotas import account_quota
 from sealift.s3.store import ObjectStore
 from sealift.sampling import look_at
 from sealift.selection import Ownership, Selection, Source, parse_sources
+from sealift.shards import SHARDS, begin_part, missing, open_part, part_of, present, unite
 from sealift.splitting import Landmarks
 from sealift.tally import Observer, Observers, Tally, forecast
 from sealift.taskgroups import insulated, ungrouped
@@ -78,6 +79,9 @@ from sealift.writing import Writer
 
 PAGES_AHEAD = 4
 """Listed pages that wait to be compared: enough to hide a page's round trip, 4,000 objects at the most."""
+
+ARRANGING = 0.1
+"""Seconds between looks whether another shard has done with the ledger: copying takes it seconds, or nothing at all."""
 
 JOBS_AHEAD = 2000
 """Objects that wait for a worker: two pages, about 2 MB."""
@@ -106,12 +110,16 @@ async def mirror(
     observers = Observers(*([] if observer is None else [observer]))
     run = Run(parse_sources(sources), settings, Tally(observers, anyio.current_time()))
     try:
-        with await run_sync(bind(Destination.open, Path(dest), create=True)) as destination:
-            await run_sync(destination.lock)
-            state = await run_sync(_state, destination, settings)
+        shard = settings.selection.shard
+        name = None if shard is None else shard.name
+        with await run_sync(bind(Destination.open, Path(dest), create=True, shard=name)) as destination:
+            await run_sync(destination.lock, name)
+            whole = await run_sync(_whole, destination, settings)
+            await run.arrange(destination, whole)
+            state = whole if shard is None else part_of(whole, shard)
             observers.add(await run_sync(_begin_log, destination, settings))
             with (
-                await run_sync(_open_ledger, state, settings, run) or nullcontext() as ledger,
+                await run_sync(_open_ledger, whole, settings, run) or nullcontext() as ledger,
                 await run_sync(_begin_listed, settings, state) or nullcontext() as listed,
                 await run_sync(_open_names, settings) or nullcontext() as names,
             ):
@@ -119,6 +127,7 @@ async def mirror(
                 async with connected(settings, run.tally) as store:
                     await run.settle_cap(store)
                     await run.mirror(store, destination, ledger, listed)
+                await run.name_missing_shards(whole)
             run.judge()
     except RunError as error:
         error.summary = run.summary()
@@ -145,7 +154,7 @@ async def plan(
     observers.add(sample)
     try:
         with await run_sync(bind(Destination.open, Path(dest), create=False)) as destination:
-            state = settings.storage.state or destination.path / OWN_DIRECTORY
+            state = await run.state_to_read(destination)
             with (
                 await run_sync(Ledger.open_to_read, state, run.warn_from_anywhere) or nullcontext() as ledger,
                 await run_sync(_begin_listed, settings, None) or nullcontext() as listed,
@@ -168,22 +177,27 @@ async def _region(store: PersistentStore, settings: Settings, buckets: Sequence[
     return settings.connection.region or environ("AWS_REGION") or environ("AWS_DEFAULT_REGION") or "us-east-1"
 
 
-def _state(destination: Destination, settings: Settings) -> Path:
-    """Return the directory of the ledger, made if need be. Raises LocalStorageError."""
-    chosen = settings.storage.state
+def _whole(destination: Destination, settings: Settings) -> Path:
+    """Return the directory of the ledger, and of its shards' parts, made if need be. Raises LocalStorageError."""
+    chosen, shard = settings.storage.state, settings.selection.shard
     if chosen is None:
+        if shard is not None:
+            os.close(destination.own_directory(SHARDS, shard.name))
         return destination.path / OWN_DIRECTORY
     try:
-        (chosen / "runs").mkdir(parents=True, exist_ok=True)
+        ((chosen if shard is None else part_of(chosen, shard)) / "runs").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _about_state(error, chosen) from error
     return chosen
 
 
-def _open_ledger(state: Path, settings: Settings, run: Run) -> Ledger | None:
-    """Open the ledger. With a check that needs none, a run goes on without one that cannot be used."""
+def _open_ledger(whole: Path, settings: Settings, run: Run) -> Ledger | None:
+    """Open the run's ledger. With a check that needs none, a run goes on without one that cannot be used."""
+    shard = settings.selection.shard
     try:
-        return Ledger.open(state, run.warn_from_anywhere)
+        if shard is not None:
+            return open_part(whole, shard, run.warn_from_anywhere)
+        return Ledger.open(whole, run.warn_from_anywhere)
     except LocalStorageError as error:
         if settings.storage.check is not Check.SIZE_MTIME:
             raise
@@ -203,12 +217,13 @@ def _open_names(settings: Settings) -> Names | None:
 
 
 def _begin_log(destination: Destination, settings: Settings) -> RunLog:
-    chosen = settings.storage.state
+    chosen, shard = settings.storage.state, settings.selection.shard
+    below = () if shard is None else (SHARDS, shard.name)
     try:
         if chosen is None:
-            directory_fd = destination.own_directory("runs")
+            directory_fd = destination.own_directory(*below, "runs")
         else:
-            directory_fd = os.open(chosen / "runs", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            directory_fd = os.open(chosen.joinpath(*below, "runs"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             return RunLog(directory_fd, datetime.now(UTC))
         finally:
@@ -239,6 +254,7 @@ def _crew(
     """Return worker processes that fetch into the destination at `path`: they share out what is set for the run."""
     orders = Orders(
         path=path,
+        shard=None if settings.selection.shard is None else settings.selection.shard.name,
         connection=settings.connection,
         durability=settings.storage.durability,
         lanes=settings.transfer.lanes(descriptors()) // rule.shares,
@@ -247,6 +263,24 @@ def _crew(
         ca_bundle=access.ca_bundle,
     )
     return Crew(decider=fetcher, access=access, orders=orders, processes=rule.workers, make_room=make_room)
+
+
+async def _arranging(destination: Destination) -> int:
+    """Wait until no other shard arranges its ledger, and keep others from that."""
+    while True:
+        held = await run_sync(destination.begin_arranging)
+        if held is not None:
+            return held
+        await anyio.sleep(ARRANGING)
+
+
+async def _carried_out(steps: Generator[None, None, None]) -> None:
+    """Take all steps, each in a thread, so that a run can be stopped between two."""
+    try:
+        while await run_sync(next, steps, True) is None:
+            pass
+    finally:
+        steps.close()
 
 
 class _Landmarks:
@@ -301,8 +335,61 @@ class Run:
         except RuntimeError:  # this is the event loop's thread
             self.warn(text)
 
+    async def arrange(self, destination: Destination, whole: Path) -> None:
+        """Let the ledger in `whole` be in one piece, or in a shard's parts, as this run needs it.
+
+        Raises LocalStorageError, also where shards of another number of them are under way.
+        """
+        shard = self._settings.selection.shard
+        if shard is None and not await run_sync(present, whole):
+            return
+        held = await _arranging(destination)
+        try:
+            parts = [part for part in await run_sync(present, whole) if shard is None or part.count != shard.count]
+            for part in parts:
+                if await run_sync(destination.is_locked_by, part.name):
+                    raise LocalStorageError(
+                        f"shard {part} is being mirrored to {destination.path}: wait for it to end, as there is one "
+                        "number of shards at a time",
+                        code="DestinationLocked",
+                    )
+            await _carried_out(unite(whole, parts, self.warn_from_anywhere))
+            for part in parts:
+                await run_sync(destination.unite_partials, part.name)
+            if shard is not None:
+                await _carried_out(begin_part(whole, shard, self.warn_from_anywhere))
+        finally:
+            destination.end_arranging(held)
+
+    async def state_to_read(self, destination: Destination) -> Path:
+        """Return the directory of the ledger that a dry run reads."""
+        shard = self._settings.selection.shard
+        whole = self._settings.storage.state or destination.path / OWN_DIRECTORY
+        parts = await run_sync(present, whole)
+        if shard in parts and shard is not None:
+            return part_of(whole, shard)
+        if parts:
+            self.warn(
+                "files that shards have mirrored are known to this plan by their size and time only, and it does not "
+                "say which of them --delete would delete"
+            )
+        return whole
+
+    async def name_missing_shards(self, whole: Path) -> None:
+        """Say which shards have never run."""
+        if self._settings.selection.shard is not None:
+            names = ", ".join(map(str, missing(await run_sync(present, whole))))
+            if names:
+                self.tally.observer.noted("info", f"shards that have not run yet: {names}")
+
     async def settle_cap(self, store: PersistentStore) -> None:
-        """Turn a share of the account's KMS quota into requests a second. Raises ConfigError."""
+        """Turn a share of the account's KMS quota into requests a second, and take this shard's. Raises ConfigError."""
+        await self._settle_share(store)
+        kms, shard = self._settings.kms, self._settings.selection.shard
+        if shard is not None and kms.rps is not None:
+            self._settings = replace(self._settings, kms=replace(kms, rps=kms.rps / shard.count))
+
+    async def _settle_share(self, store: PersistentStore) -> None:
         kms = self._settings.kms
         if kms.share is None:
             return
@@ -575,6 +662,8 @@ class Run:
     async def _known(self, store: ObjectStore, batch: Sequence[Named]) -> dict[Source, list[RemoteObject]]:
         """Return the objects that some names stand for, by their sources. Those that there are not have failed then."""
         [bucket, *_] = [source.bucket for _, source in self._ownership.sources]
+        if shard := self._settings.selection.shard:
+            batch = [named for named in batch if shard.has(named.key)]
         fresh = {(named.bucket or bucket, named.key): named for named in reversed(batch)}
         if self._listed is not None:
             objects = list(fresh)
@@ -612,7 +701,7 @@ class Run:
         passed: Landmarks,
     ) -> None:
         anything = False
-        clashes = _Foreseen()
+        clashes, shard = _Foreseen(), self._settings.selection.shard
 
         async def take(stretch: int, objects: Sequence[RemoteObject]) -> None:
             nonlocal anything
@@ -624,6 +713,11 @@ class Run:
                         f"{source.written} cannot be listed: the server names {remote.key!r}, which does not lie there"
                     )
             mine = self._ownership.owned(index, objects)
+            if shard is not None:
+                if self._listed is not None:  # directories that are empty in this shard may be another's
+                    markers = [remote.key for remote in mine if remote.key.endswith("/")]
+                    await run_sync(self._listed.add, source.bucket, markers)
+                mine = shard.among(mine)
             if self._foresees:
                 self._escaped += clashes.count(stretch, mine, self._base(source))
             if mine:

@@ -143,7 +143,7 @@ class WayMaker:
 
     def _is_own_file(self, path: LocalPath) -> bool:
         """Say whether Sealift has written a file, and nobody has changed it."""
-        record = None if self._ledger is None else self._ledger.look_up([path.text]).get(path.text)
+        record = None if self._ledger is None else self._ledger.known(path.text)
         if record is None or record.adopted:
             return False
         facts = self._destination.facts(path)

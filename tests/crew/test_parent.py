@@ -120,7 +120,7 @@ async def there_is_room():
 
 
 def crew_for(everything, dest, *, processes=2, lanes=4, durability=Durability.BATCH, make_room=there_is_room):
-    orders = Orders(dest, ConnectionSettings(), durability, lanes, None, None, None)
+    orders = Orders(dest, None, ConnectionSettings(), durability, lanes, None, None, None)
     return Crew(decider=everything, access=everything, orders=orders, processes=processes, make_room=make_room)
 
 

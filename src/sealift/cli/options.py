@@ -5,6 +5,7 @@ The command line, the SEALIFT_* variables and the settings file are all read by 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from sealift.config import (
 from sealift.errors import ConfigError
 from sealift.policy.documents import EXTRAS, checked_account, checked_key
 from sealift.selection import Filter
+from sealift.sharding import Shard, parse_shard
 
 MIRRORING = frozenset({"mirror", "plan"})
 TRANSFERRING = MIRRORING | {"get"}
@@ -68,6 +70,10 @@ def _path(text: str) -> Path:
 
 def _file_or_dash(text: str) -> str:
     return text if text == "-" else str(_existing_file(text, devices=True))
+
+
+def _shard(text: str) -> Shard | None:
+    return parse_shard(text, os.environ)
 
 
 def _existing_file(text: str, *, devices: bool = False) -> Path:
@@ -155,6 +161,7 @@ BUCKET_KEYS = Kind(metavar="on|off|both", read=_word("on", "off", "both"), toml=
 EXTRAS_OF_POLICIES = Kind(metavar="|".join(EXTRAS), read=_word(*EXTRAS), toml=(str,), expects='"doctor"', several=True)
 FORMAT = Kind(metavar="text|json|terraform", read=_word("text", "json", "terraform"), toml=(str,), expects='"json"')
 NAMES = Kind(metavar="FILE|-", read=_file_or_dash, toml=(str,), expects='a path, or "-"')
+SHARD = Kind(metavar="I/N|auto|auto/N", read=_shard, toml=(str,), expects='a shard, as in "3/8", or "auto"')
 GLOBS = Kind(metavar="GLOB", read=_glob, toml=(list,), expects='a list of patterns, as in ["*.tmp"]')
 
 
@@ -335,6 +342,16 @@ OPTIONS: tuple[Option, ...] = (
         "of --files-from: keys end with NUL bytes, not with lines",
         default="false",
         short="0",
+        verbs=MIRRORING,
+    ),
+    _setting(
+        "selection",
+        "shard",
+        "shard",
+        SHARD,
+        _WHICH,
+        "mirror only the I-th of N parts, one a machine, to a DEST that they share; auto asks Slurm or AWS Batch which "
+        "task of an array this is, auto/N Kubernetes",
         verbs=MIRRORING,
     ),
     Option(

@@ -39,6 +39,8 @@ class Orders:
 
     path: Path
     """The destination, locked by the parent."""
+    shard: str | None
+    """The name of the run's shard, if it is one: where files in flight are."""
     connection: ConnectionSettings
     durability: Durability
     lanes: int
@@ -201,7 +203,7 @@ async def work(end: socket.socket) -> None:
 
 
 async def _carry_out(parent: _Parent, channel: Channel, orders: Orders) -> None:
-    with Destination.open(orders.path, create=True) as destination:
+    with Destination.open(orders.path, create=True, shard=orders.shard) as destination:
         async with WireStore(parent, orders.connection) as wire, anyio.create_task_group() as beside:
             lanes = Lanes(
                 store=PersistentStore(wire, RetrySettings(), told=_unheard),

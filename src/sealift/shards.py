@@ -1,0 +1,194 @@
+"""The parts of a ledger: each shard has one of its own, and together they are the destination's.
+
+    STATE/ledger.db                    what is known from runs without shards
+    STATE/shards/3-of-8/ledger.db      what shard 3 of 8 knows: it has the last word on its keys, once it is there
+    STATE/shards/3-of-8/runs/          the logs of its runs
+
+1. A shard's part begins as a copy of what the whole knows of its keys (`begin_part`), so nothing is fetched again.
+2. A run without shards, or with another number of them, first makes the parts one again (`unite`). Whenever it is
+   killed, the next one goes on: a part is dropped when all it says is in the whole.
+3. Who reads the whole reads all of it (`all_records`).
+
+Everything here blocks, and rests on the destination's locks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Final
+
+from sealift.errors import LocalStorageError
+from sealift.ledger import LEDGER, Changes, Ledger, Record
+from sealift.partial import translated
+from sealift.sharding import Shard, named, shard_of
+
+SHARDS: Final = "shards"
+
+_PAGE: Final = 5000
+"""Records that are copied at once: 25 ms of SQLite's work, and 5 MB."""
+
+_UNFINISHED: Final = "begun"
+"""Where a part is written that is not a shard's word yet."""
+
+Noted = Callable[[str], None]
+
+
+def part_of(state: Path, shard: Shard) -> Path:
+    """Return the directory of a shard's part."""
+    return state / SHARDS / shard.name
+
+
+def present(state: Path) -> list[Shard]:
+    """Return the shards that have a part, in their order."""
+    try:
+        names = [path.name for path in (state / SHARDS).iterdir() if (path / LEDGER).exists()]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise _unusable(error, state / SHARDS) from error
+    return sorted(shard for name in names if (shard := named(name)) is not None)
+
+
+def missing(shards: Collection[Shard]) -> list[Shard]:
+    """Return the shards that belong to those that are there, and have never run."""
+    counts = {shard.count for shard in shards}
+    return [
+        shard
+        for count in sorted(counts)
+        for shard in map(Shard, range(1, count + 1), [count] * count)
+        if shard not in shards
+    ]
+
+
+class Part(Ledger):
+    """A shard's ledger, which also asks the others' what only they can know: whose a file or a directory is."""
+
+    whole: Path
+    """The directory of the whole. Set by `open_part`."""
+
+    def made(self, directories: Sequence[str]) -> set[str]:
+        """See `Ledger.made`: any shard may have made it."""
+        found = super().made(directories)
+        for ledger in self._others():
+            if len(found) == len(directories):
+                break
+            found |= ledger.made([path for path in directories if path not in found])
+        return found
+
+    def known(self, path: str) -> Record | None:
+        """See `Ledger.known`."""
+        record = super().known(path)
+        others = iter(()) if record else self._others()
+        return record or next((found for ledger in others if (found := ledger.known(path))), None)
+
+    def _others(self) -> Iterator[Ledger]:
+        """Yield the others, open to be read. One that cannot be read says nothing."""
+        for directory in (*(part_of(self.whole, shard) for shard in present(self.whole)), self.whole):
+            if directory != self.directory:
+                with suppress(LocalStorageError), ExitStack() as stack:
+                    if ledger := Ledger.open_to_read(directory, _nobody):
+                        yield stack.enter_context(ledger)
+
+
+def open_part(state: Path, shard: Shard, noted: Noted) -> Part:
+    """Open a shard's ledger. Raises LocalStorageError."""
+    part = Part.open(part_of(state, shard), noted)
+    part.whole = state
+    return part
+
+
+def begin_part(state: Path, shard: Shard, noted: Noted) -> Generator[None, None, None]:
+    """Begin a shard's part with what the whole knows of its keys, some at a time. Raises LocalStorageError."""
+    directory = part_of(state, shard)
+    if (directory / LEDGER).exists():
+        return
+    begun = directory / _UNFINISHED
+    try:
+        begun.mkdir(parents=True, exist_ok=True)
+        for path in begun.iterdir():
+            path.unlink()
+    except OSError as error:
+        raise _unusable(error, begun) from error
+    whole = Ledger.open_to_read(state, noted)
+    if whole is not None:
+        with whole, Ledger.open(begun, noted) as part:
+            for page in _pages(whole):
+                part.write(Changes(records=[record for record in page if shard.has(record.key)]))
+                yield
+        try:
+            (begun / LEDGER).replace(directory / LEDGER)  # its log went into it when it was closed
+        except OSError as error:
+            raise _unusable(error, directory / LEDGER) from error
+    with suppress(OSError):
+        begun.rmdir()
+
+
+def unite(state: Path, shards: Sequence[Shard], noted: Noted) -> Generator[None, None, None]:
+    """Put what these shards' parts say into the whole, some at a time, and drop them. Raises LocalStorageError."""
+    if not shards:
+        return
+    with Ledger.open(state, noted) as whole:
+        indices: dict[int, set[int]] = {}
+        for shard in shards:
+            indices.setdefault(shard.count, set()).add(shard.index)
+        for page in _pages(whole):
+            whole.write(Changes(gone=[record.path for record in page if _is_of(record, indices)]))
+            yield
+        for shard in shards:
+            directory = part_of(state, shard)
+            with Ledger.open(directory, noted) as part:
+                for page in _pages(part):
+                    whole.write(Changes(records=page))
+                    yield
+                after = ""
+                while made := part.directories(after, _PAGE):
+                    after = made[-1]
+                    whole.write(Changes(directories=made))
+                    yield
+            _drop(directory)
+
+
+def all_records(state: Path, noted: Noted) -> Iterator[list[Record]]:
+    """Yield what is known of all files, some at a time, whether shards or one run have put them there.
+
+    Raises LocalStorageError.
+    """
+    shards = present(state)
+    indices: dict[int, set[int]] = {}
+    for shard in shards:
+        indices.setdefault(shard.count, set()).add(shard.index)
+    for directory in (state, *(part_of(state, shard) for shard in shards)):
+        with ExitStack() as stack:
+            if ledger := Ledger.open_to_read(directory, noted):
+                for page in _pages(stack.enter_context(ledger)):
+                    yield page if directory != state else [record for record in page if not _is_of(record, indices)]
+
+
+def _is_of(record: Record, indices: dict[int, set[int]]) -> bool:
+    return any(shard_of(record.key, count) in some for count, some in indices.items())
+
+
+def _pages(ledger: Ledger) -> Iterator[list[Record]]:
+    after = ""
+    while page := ledger.records(after, _PAGE):
+        after = page[-1].path
+        yield page
+
+
+def _drop(directory: Path) -> None:
+    try:
+        for ending in ("", "-wal", "-shm"):
+            (directory / f"{LEDGER}{ending}").unlink(missing_ok=True)
+    except OSError as error:
+        raise _unusable(error, directory / LEDGER) from error
+
+
+def _unusable(error: OSError, path: Path) -> LocalStorageError:
+    failure = translated(error, str(path))
+    return LocalStorageError(failure.message, code=failure.code)
+
+
+def _nobody(text: str) -> None:
+    """Say it to nobody: whoever's ledger it is says so itself."""

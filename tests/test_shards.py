@@ -1,0 +1,312 @@
+"""Shards mirror to one destination side by side, and what they know of it adds up to what one run would know."""
+
+import subprocess
+import sys
+
+import anyio
+import pytest
+
+import sealift
+from sealift import (
+    KmsSettings,
+    LocalStorageError,
+    MaxDelete,
+    SelectionSettings,
+    StorageSettings,
+    TransferSettings,
+    shards,
+)
+from sealift.destination import Destination
+from sealift.ledger import LEDGER, Changes, Ledger
+from sealift.mirroring import Run
+from sealift.s3 import connected
+from sealift.selection import parse_sources
+from sealift.sharding import Shard
+from sealift.shards import all_records, begin_part, missing, part_of, present, unite
+from sealift.tally import Observers, Tally
+from tests.support.faultserver import FaultServer, FaultServerThread, Generated, Hold, ResetAfter
+from tests.support.running import Watcher, partials, settings_for, tree
+from tests.test_ledger import record
+from tests.test_mirroring import fill
+
+pytestmark = pytest.mark.anyio
+
+KEYS = [f"d{number % 3}/{number:03d}" for number in range(60)]
+BODIES = {key: key.encode() for key in KEYS}
+THREE = [Shard(index, 3) for index in (1, 2, 3)]
+EVERYTHING = MaxDelete(100, percent=True)
+
+
+@pytest.fixture
+async def server():
+    async with FaultServer() as server:
+        fill(server, BODIES)
+        yield server
+
+
+def settings(server, shard, *, transfer=None, kms=None, names=None, **storage):
+    return settings_for(
+        server,
+        selection=SelectionSettings(shard=shard, files_from=names),
+        storage=StorageSettings(max_delete=EVERYTHING, **storage),
+        transfer=transfer,
+        kms=kms,
+    )
+
+
+async def mirror(server, dest, shard=None, observer=None, **more):
+    return await sealift.mirror(["s3://bucket"], dest, settings(server, shard, **more), observer=observer)
+
+
+def known(dest):
+    """What the ledger and all its parts say: each path once."""
+    paths = [record.path for page in all_records(dest / ".sealift", pytest.fail) for record in page]
+    assert len(paths) == len(set(paths))
+    return set(paths)
+
+
+# ── Runs ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_shards_are_disjoint_and_complete_and_run_side_by_side(server, tmp_path):
+    summaries = {}
+
+    async def one(shard):
+        summaries[shard] = await mirror(server, tmp_path, shard)
+
+    async with anyio.create_task_group() as machines:
+        for shard in THREE:
+            machines.start_soon(one, shard)
+
+    assert tree(tmp_path) == BODIES
+    assert sum(summary.downloaded for summary in summaries.values()) == len(KEYS) == server.gets
+    for shard, summary in summaries.items():
+        assert summary.listed == summary.downloaded == sum(map(shard.has, KEYS))
+    assert known(tmp_path) == set(KEYS)
+    for shard in THREE:
+        assert (await mirror(server, tmp_path, shard)).up_to_date == summaries[shard].listed
+    assert server.gets == len(KEYS)
+
+
+async def test_a_shard_that_has_never_run_is_named(server, tmp_path):
+    watcher = Watcher()
+    await mirror(server, tmp_path, Shard(1, 3), watcher)
+    await mirror(server, tmp_path, Shard(3, 3), watcher)
+    assert [note for note in watcher.notes if "not run yet" in note] == [
+        "shards that have not run yet: 2/3, 3/3",
+        "shards that have not run yet: 2/3",
+    ]
+    assert missing(present(tmp_path / ".sealift")) == [Shard(2, 3)]
+
+
+async def test_a_shard_begins_with_what_was_known_before_there_were_shards(server, tmp_path):
+    await mirror(server, tmp_path)
+    for shard in THREE:
+        assert (await mirror(server, tmp_path, shard)).downloaded == 0
+    with Ledger.open_to_read(part_of(tmp_path / ".sealift", THREE[0]), pytest.fail) as part:
+        assert {record.path for record in part.records()} == {key for key in KEYS if THREE[0].has(key)}
+        assert not any(record.adopted for record in part.records())
+
+
+async def test_a_run_without_shards_goes_on_from_theirs_and_makes_them_one(server, tmp_path):
+    for shard in THREE[:2]:
+        await mirror(server, tmp_path, shard)
+    summary = await mirror(server, tmp_path)
+    assert (summary.up_to_date, summary.downloaded) == (server.gets - summary.downloaded, sum(map(THREE[2].has, KEYS)))
+    assert present(tmp_path / ".sealift") == []
+    with Ledger.open_to_read(tmp_path / ".sealift", pytest.fail) as ledger:
+        assert {record.path for record in ledger.records()} == set(KEYS)
+        assert not any(record.adopted for record in ledger.records())
+
+
+async def test_another_number_of_shards_goes_on_from_the_former_ones(server, tmp_path):
+    for shard in THREE:
+        await mirror(server, tmp_path, shard)
+    four = [Shard(index, 4) for index in range(1, 5)]
+    assert sum([(await mirror(server, tmp_path, shard)).up_to_date for shard in four]) == len(KEYS)
+    assert server.gets == len(KEYS)
+    assert present(tmp_path / ".sealift") == four
+    assert known(tmp_path) == set(KEYS)
+
+
+async def test_what_one_shard_has_in_flight_another_does_not_clean_away_and_a_whole_run_continues(server, tmp_path):
+    [key, *_] = [key for key in (f"large{number}" for number in range(20)) if THREE[0].has(key)]
+    server.put("bucket", key, Generated(1_000_000))
+    parts = TransferSettings(part_size=100_000, concurrency=1)
+    broken = server.fault(op="get", key=key, do=ResetAfter(0), times=None, after=5)
+    summary = await mirror(server, tmp_path, THREE[0], transfer=parts)
+    assert [failure.key for failure in summary.failures] == [key]
+    broken.remove()
+    await mirror(server, tmp_path, THREE[1])
+    before = server.body_bytes
+    assert (await mirror(server, tmp_path)).failed == 0
+    of_others = sum(len(body) for name, body in BODIES.items() if THREE[2].has(name))
+    assert server.body_bytes - before < 1_000_000 - 400_000 + of_others
+    assert partials(tmp_path) == []
+
+
+async def test_files_from_is_split_as_well(server, tmp_path):
+    names = tmp_path / "names"
+    names.write_text("\n".join(KEYS[:30]))
+    for shard in THREE:
+        summary = await mirror(server, tmp_path / "dest", shard, names=str(names))
+        assert summary.listed == sum(map(shard.has, KEYS[:30]))
+    assert tree(tmp_path / "dest") == {key: BODIES[key] for key in KEYS[:30]}
+
+
+# ── Deleting ────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_together_shards_delete_what_is_gone_and_the_directories_that_any_of_them_has_made(server, tmp_path):
+    fill(server, {"marked/": b"", "marked/x": b"x"})
+    for shard in THREE:
+        await mirror(server, tmp_path, shard)
+    gone = [key for key in KEYS if key.startswith("d1/")] + ["d2/002", "marked/x"]
+    for key in gone:
+        del server.objects["bucket", key]
+
+    deleted = [(await mirror(server, tmp_path, shard, delete=True)).deleted for shard in THREE]
+
+    assert deleted == [sum(map(shard.has, gone)) for shard in THREE]
+    assert tree(tmp_path) == {key: body for key, body in BODIES.items() if key not in gone} | {"marked/": b""}
+    assert not (tmp_path / "d1").exists()
+
+
+async def test_a_run_without_shards_deletes_what_shards_have_written(server, tmp_path):
+    for shard in THREE:
+        await mirror(server, tmp_path, shard)
+    del server.objects["bucket", KEYS[0]]
+    assert (await mirror(server, tmp_path, delete=True)).deleted == 1
+    assert known(tmp_path) == set(KEYS[1:])
+
+
+async def test_a_file_of_another_shard_gives_way_to_a_directory(server, tmp_path):
+    key = next(name for name in ("a", "b", "c", "e", "f") if THREE[0].has(name) and not THREE[0].has(f"{name}/below"))
+    server.put("bucket", key, b"a file")
+    for shard in THREE:
+        await mirror(server, tmp_path, shard)
+    del server.objects["bucket", key]
+    server.put("bucket", f"{key}/below", b"needs the name")
+    for shard in THREE:
+        assert (await mirror(server, tmp_path, shard)).failed == 0
+    assert tree(tmp_path)[f"{key}/below"] == b"needs the name"
+
+
+# ── Locks ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_shard_keeps_itself_and_whole_runs_out_and_no_other_shard(server, tmp_path):
+    gate = anyio.Event()
+    held = server.fault(op="get", do=Hold(gate), times=1)
+    async with anyio.create_task_group() as machines:
+        machines.start_soon(mirror, server, tmp_path, THREE[0])
+        await held.reached()
+        with pytest.raises(LocalStorageError, match="another sealift run is writing"):
+            await mirror(server, tmp_path)
+        with pytest.raises(LocalStorageError, match="run of shard 1-of-3 is writing"):
+            await mirror(server, tmp_path, THREE[0])
+        with pytest.raises(LocalStorageError, match=r"shard 1/3 is being mirrored.*one number of shards"):
+            await mirror(server, tmp_path, Shard(1, 4))
+        assert (await mirror(server, tmp_path, THREE[1])).failed == 0
+        gate.set()
+    assert known(tmp_path) == {key for key in KEYS if not THREE[2].has(key)}
+
+
+async def test_shards_arrange_their_ledgers_one_after_the_other(tmp_path):
+    with Destination.open(tmp_path, create=True) as one, Destination.open(tmp_path, create=True) as other:
+        held = one.begin_arranging()
+        assert held is not None
+        assert other.begin_arranging() is None
+        one.end_arranging(held)
+        held = other.begin_arranging()
+        assert held is not None
+        other.end_arranging(held)
+
+
+# ── The budget ──────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_the_cap_on_kms_is_for_all_shards_together(server):
+    for shard, cap in ((THREE[0], 1000), (None, 3000)):
+        chosen = settings(server, shard, kms=KmsSettings(rps=3000))
+        tally = Tally(Observers(), 0.0)
+        run = Run(parse_sources(["s3://bucket"]), chosen, tally)
+        async with connected(chosen, tally) as store:
+            await run.settle_cap(store)
+        assert run._settings.kms.rps == cap
+
+
+# ── Ledgers ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def walk(steps):
+    return sum(1 for _ in steps)
+
+
+def filled(state, paths):
+    state.mkdir(parents=True, exist_ok=True)
+    with Ledger.open(state, pytest.fail) as ledger:
+        ledger.write(Changes(records=[record(path, key=path) for path in paths], directories=["d"]))
+
+
+def test_parts_are_begun_and_united_page_by_page_and_say_the_same_as_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "_PAGE", 7)
+    filled(tmp_path, KEYS)
+    for shard in THREE:
+        assert walk(begin_part(tmp_path, shard, pytest.fail)) == 9
+        assert walk(begin_part(tmp_path, shard, pytest.fail)) == 0
+    assert present(tmp_path) == THREE
+    walk(unite(tmp_path, THREE, pytest.fail))
+    assert present(tmp_path) == []
+    with Ledger.open_to_read(tmp_path, pytest.fail) as ledger:
+        assert {record.path for record in ledger.records()} == set(KEYS)
+        assert ledger.made(["d"]) == {"d"}
+
+
+@pytest.mark.parametrize("steps_taken", range(0, 40, 3))
+def test_whatever_moment_it_is_killed_at_uniting_goes_on(tmp_path, monkeypatch, steps_taken):
+    monkeypatch.setattr(shards, "_PAGE", 7)
+    filled(tmp_path, [*KEYS[:30], "old"])
+    for shard in THREE:
+        filled(part_of(tmp_path, shard), [key for key in KEYS if shard.has(key)])
+    steps = unite(tmp_path, THREE, pytest.fail)
+    for _ in range(steps_taken):
+        next(steps, None)
+    steps.close()
+    for shard in present(tmp_path):
+        assert shard in THREE
+    walk(unite(tmp_path, present(tmp_path), pytest.fail))
+    assert {record.path for page in all_records(tmp_path, pytest.fail) for record in page} == set(KEYS)
+
+
+def test_a_part_that_was_only_begun_is_nobodys_word(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "_PAGE", 7)
+    filled(tmp_path, KEYS)
+    steps = begin_part(tmp_path, THREE[0], pytest.fail)
+    next(steps)
+    steps.close()
+    assert present(tmp_path) == []
+    walk(begin_part(tmp_path, THREE[0], pytest.fail))
+    assert {path.name for path in part_of(tmp_path, THREE[0]).iterdir()} == {LEDGER}
+
+
+def test_the_command_takes_its_shard_from_the_scheduler(tmp_path, monkeypatch):
+    with FaultServerThread() as server:
+        fill(server, BODIES)
+        for index in ("0", "1", "2"):
+            monkeypatch.setenv("JOB_COMPLETION_INDEX", index)
+            command = [
+                sys.executable,
+                "-m",
+                "sealift",
+                "mirror",
+                "-q",
+                "--shard",
+                "auto/3",
+                "--endpoint-url",
+                server.url,
+            ]
+            done = subprocess.run([*command, "s3://bucket", str(tmp_path)], capture_output=True, check=False)
+            assert (done.returncode, done.stderr) == (0, b"")
+    assert tree(tmp_path) == BODIES
+    assert missing(present(tmp_path / ".sealift")) == []
