@@ -6,8 +6,9 @@ import enum
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from sealift.concurrency import HIGHEST
 from sealift.errors import ConfigError
@@ -67,6 +68,8 @@ class SelectionSettings:
     """The file that names the objects, or `-` for standard input; None lists the sources."""
     null: bool = False
     """Names in that file end with NUL bytes, not with lines."""
+    as_of: datetime | Literal["start"] | None = None
+    """The moment at which the bucket's state is meant; `start` is when the run began, None now, whatever happens."""
     shard: Shard | None = None
     """Which part of all that is this run's: the others are for other machines."""
 
@@ -178,6 +181,8 @@ def refuse_combinations(settings: Settings) -> None:
         raise ConfigError(
             "--delete and --files-from exclude each other: a file of names does not say which objects are gone"
         )
+    if chosen.files_from is not None and chosen.as_of is not None:
+        raise ConfigError("--as-of and --files-from exclude each other: a file of names may say each object's version")
     if chosen.null and chosen.files_from is None:
         raise ConfigError("--null (-0) says how --files-from is to be read: name that file as well")
 
@@ -239,6 +244,17 @@ def parse_max_delete(text: str) -> MaxDelete:
     if not match or (match[2] and int(match[1]) > 100):
         raise ConfigError(f"{text!r} is neither a number of files nor a percentage: write for example 1000 or 10%")
     return MaxDelete(int(match[1]), percent=bool(match[2]))
+
+
+def parse_moment(text: str) -> datetime | Literal["start"]:
+    """Read a time in ISO 8601, of UTC where it does not say, or `start`. Raises ConfigError."""
+    if text.strip() == "start":
+        return "start"
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise ConfigError(f"{text!r} is no time: write for example 2026-11-25T02:15:00Z, or start") from error
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
 def or_auto(parse: Callable[[str], int]) -> Callable[[str], int | None]:

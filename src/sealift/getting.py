@@ -63,13 +63,14 @@ async def get(
     target: str | os.PathLike[str] | None = None,
     settings: Settings | None = None,
     *,
+    version_id: str | None = None,
     observer: Observer | None = None,
 ) -> Summary:
     """Get the object `source` (`s3://bucket/key`) into the file `target`, atomically, and return what was done.
 
-    Without a target, or with a directory, the file is named after the key's last segment. A target that is no
-    regular file (a device, a named pipe) is written in order. An unfinished object is kept beside its target and
-    continued by the next call. An object that fails is in the summary's `failures`.
+    `version_id` chooses one of its versions. Without a target, or with a directory, the file is named after the key's
+    last segment. A target that is no regular file (a device, a named pipe) is written in order. An unfinished object is
+    kept beside its target and continued by the next call. An object that fails is in the summary's `failures`.
 
     Raises ConfigError; and CredentialsError, AccessError, LocalStorageError or SourceError, each with `.summary`.
     """
@@ -78,13 +79,13 @@ async def get(
     if path.exists() and not path.is_file():
         fd = await run_sync(_open_for_writing, path)
         try:
-            return await get_to_stream(source, fd, settings, observer=observer)
+            return await get_to_stream(source, fd, settings, version_id=version_id, observer=observer)
         finally:
             os.close(fd)
     run = _Run(settings or Settings(), observer)
     with run.reported():
         async with run.connected() as store:
-            remote = await run.describe(store, location)
+            remote = await run.describe(store, location, version_id)
             if remote is not None:
                 await run.to_file(store, remote, path)
     return run.summary()
@@ -92,7 +93,12 @@ async def get(
 
 @insulated
 async def get_to_stream(
-    source: str, fd: int, settings: Settings | None = None, *, observer: Observer | None = None
+    source: str,
+    fd: int,
+    settings: Settings | None = None,
+    *,
+    version_id: str | None = None,
+    observer: Observer | None = None,
 ) -> Summary:
     """Get the object `source` and write its bytes, in order, to the open descriptor `fd`, which stays open.
 
@@ -103,7 +109,7 @@ async def get_to_stream(
     run = _Run(settings or Settings(), observer)
     with run.reported():
         async with run.connected() as store:
-            remote = await run.describe(store, location)
+            remote = await run.describe(store, location, version_id)
             if remote is not None:
                 await run.to_stream(store, remote, fd)
     return run.summary()
@@ -164,10 +170,10 @@ class _Run:
         """Open the store."""
         return connected(self._settings, self._tally)
 
-    async def describe(self, store: PersistentStore, location: Location) -> RemoteObject | None:
+    async def describe(self, store: PersistentStore, location: Location, version_id: str | None) -> RemoteObject | None:
         """Look the object up; None, counted as failed, where that fails or it is archived."""
         try:
-            remote = await store.head(location.bucket, location.key)
+            remote = await store.head(location.bucket, location.key, version_id)
             if remote.storage_class in ARCHIVED and not remote.restored:
                 raise archived(remote.bucket, remote.key, remote.storage_class)
         except ObjectError as error:

@@ -68,10 +68,11 @@ from sealift.s3 import LISTINGS, connected
 from sealift.s3.persistent import PersistentStore
 from sealift.s3.route import Access
 from sealift.s3.servicequotas import account_quota
-from sealift.s3.store import ObjectStore
+from sealift.s3.store import ObjectStore, VersionedStore
 from sealift.sampling import look_at
 from sealift.selection import Ownership, Selection, Source, parse_sources
 from sealift.shards import SHARDS, begin_part, missing, open_part, part_of, present, unite
+from sealift.snapshot import Snapshot, beginning
 from sealift.splitting import Landmarks
 from sealift.tally import Observer, Observers, Tally, forecast
 from sealift.taskgroups import insulated, ungrouped
@@ -314,6 +315,7 @@ class Run:
         self.names: Names | None = None
         """What names the objects, where nothing is to be listed."""
         self._named_again = 0
+        self._snapshot: Snapshot | None = None
         self._listing_errors: list[SealiftError] = []
         self._foresees = False
         self._escaped = 0
@@ -433,7 +435,8 @@ class Run:
         self, store: PersistentStore, destination: Destination, ledger: Ledger | None, recorder: Recorder
     ) -> None:
         settings = self._settings
-        way, diff = self._diff(store, destination, ledger, recorder)
+        seen = self._seen(store)
+        way, diff = self._diff(seen, destination, ledger, recorder)
         line: Line[Job] = Line(JOBS_AHEAD)
 
         async def start_over(job: Job, fresh: RemoteObject) -> None:
@@ -449,7 +452,7 @@ class Run:
                 await line.add(job)
 
         async def feed() -> None:
-            await self._list_and_compare(store, compare, _Landmarks(ledger, dry=False))
+            await self._list_and_compare(seen, compare, _Landmarks(ledger, dry=False))
             line.close()
 
         access = await store.access_for({source.bucket for _, source in self._ownership.sources})
@@ -471,14 +474,20 @@ class Run:
             await run_sync(sync_file_system, destination.partial_fd)  # the last names are on the disk as well
 
     async def forecast(
-        self, store: ObjectStore, destination: Destination, ledger: Ledger | None, listed: Listed | None, sample: Sample
+        self,
+        store: VersionedStore,
+        destination: Destination,
+        ledger: Ledger | None,
+        listed: Listed | None,
+        sample: Sample,
     ) -> Forecast:
         """List and compare, and sum up what would be fetched and deleted. Raises RunError, ConfigError.
 
         How objects are encrypted is looked up of those that `sample`, which hears what is planned, has chosen.
         """
         self._listed = listed
-        _, diff = self._diff(store, destination, ledger, None)
+        seen = self._seen(store)
+        _, diff = self._diff(seen, destination, ledger, None)
         objects = size = gets = 0
 
         async def compare(source: Source, remotes: Sequence[RemoteObject]) -> None:
@@ -491,7 +500,7 @@ class Run:
 
         self._foresees = True
         with ungrouped():
-            await self._list_and_compare(store, compare, _Landmarks(ledger, dry=True))
+            await self._list_and_compare(seen, compare, _Landmarks(ledger, dry=True))
         for error in self._listing_errors:
             raise error
         if listed is not None and self._settings.storage.delete:
@@ -559,6 +568,19 @@ class Run:
                 code="AccessDenied",
             )
 
+    def _seen(self, store: VersionedStore) -> ObjectStore:
+        """Return the store as it is to be seen: as it was at some moment, where that was asked for."""
+        chosen, now = self._settings.selection.as_of, datetime.now(UTC)
+        if chosen is None:
+            return store
+        if chosen == "start":
+            chosen = beginning(now)
+            self.tally.observer.noted("info", f"mirrored is what was there at {chosen.isoformat()}")
+        elif chosen > now:
+            raise ConfigError(f"--as-of {chosen.isoformat()} lies in the future: what will be there, nobody knows")
+        self._snapshot = Snapshot(store, chosen)
+        return self._snapshot
+
     def _diff(
         self, store: ObjectStore, destination: Destination, ledger: Ledger | None, recorder: Recorder | None
     ) -> tuple[WayMaker, Diff]:
@@ -594,6 +616,10 @@ class Run:
                         listing.start_soon(self._list, store, index, source, send.clone(), landmarks)
             async for source, remotes in receive:
                 await compare(source, remotes)
+        if self._snapshot is not None and self.tally.listed and not self._snapshot.versioned:
+            self.warn(
+                "no object has a version: the bucket keeps none, and what was overwritten or deleted since is left out"
+            )
 
     async def _list(
         self,

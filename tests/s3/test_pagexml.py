@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from sealift.errors import SourceError, Transient
 from sealift.model import RemoteObject
-from sealift.s3.pagexml import _quick, _strict, parse_page
+from sealift.s3.pagexml import _quick, _strict, parse_page, parse_versions
+from sealift.s3.store import Version, VersionsPage
 from tests.support.faultserver.listing import url_encode
 
 HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
@@ -240,3 +241,55 @@ def test_no_bytes_at_all_raise_anything_but_our_own_errors(garbage, place):
     for data in (garbage, whole[:place], whole[:place] + garbage + whole[place:]):
         with suppress(Transient, SourceError):
             parse(data)
+
+
+# ── Versions ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def version(key, version_id, *, marker=False, time=TIME):
+    inside = f"<Key>{key}</Key><VersionId>{version_id}</VersionId><LastModified>{time}</LastModified>"
+    if marker:
+        return f"<DeleteMarker>{inside}</DeleteMarker>"
+    return f"<Version>{inside}<ETag>&quot;e&quot;</ETag><Size>7</Size></Version>"
+
+
+def versions(*inside, marker=(None, None)):
+    data = "".join(["<ListVersionsResult><EncodingType>url</EncodingType>", *inside, "</ListVersionsResult>"])
+    return parse_versions(data.encode(), bucket="bucket", prefix="p/", marker=marker)
+
+
+def test_versions_and_delete_markers_come_in_the_order_in_which_they_are_listed():
+    more = (
+        "<IsTruncated>true</IsTruncated><NextKeyMarker>a+b</NextKeyMarker><NextVersionIdMarker>2</NextVersionIdMarker>"
+    )
+    prefix = "<CommonPrefixes><Prefix>c%2B/</Prefix></CommonPrefixes>"
+    page = versions(more, version("a+b", "3", marker=True), version("a+b", "2"), version("%FF", "null"), prefix)
+    assert page == VersionsPage(
+        (
+            Version(RemoteObject("bucket", "a b", 0, "", TIME_NS, "3"), delete_marker=True),
+            Version(RemoteObject("bucket", "a b", 7, '"e"', TIME_NS, "2"), delete_marker=False),
+            Version(RemoteObject("bucket", "\udcff", 7, '"e"', TIME_NS, "null"), delete_marker=False),
+        ),
+        "a b",
+        "2",
+        ("c+/",),
+    )
+    assert versions() == VersionsPage((), None)
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [version("", "1"), version("", "1", marker=True), version("a", "1", time="then", marker=True), "<Version>"],
+)
+def test_versions_that_make_no_sense_are_worth_another_attempt(inside):
+    with pytest.raises(Transient, match="makes no sense"):
+        versions(inside)
+
+
+def test_a_listing_of_versions_that_does_not_go_on_ends_with_an_error():
+    more = "<IsTruncated>true</IsTruncated>"
+    same = f"{more}<NextKeyMarker>a</NextKeyMarker><NextVersionIdMarker>1</NextVersionIdMarker>"
+    for inside, marker in ((more, (None, None)), (same, ("a", "1"))):
+        with pytest.raises(SourceError, match="does not go on"):
+            versions(inside, marker=marker)
+    assert versions(same, marker=("a", "2")).next_version == "1"

@@ -19,7 +19,7 @@ from sealift.errors import (
 from sealift.model import ByteRange, Part, RemoteObject
 from sealift.retry import RetrySettings
 from sealift.s3.persistent import FIRST_CONTACT_ATTEMPTS, PersistentStore
-from sealift.s3.store import Page
+from sealift.s3.store import Page, VersionsPage
 from sealift.s3.translate import RENEWABLE
 
 pytestmark = pytest.mark.anyio
@@ -48,6 +48,9 @@ class Scripted:
 
     async def list_page(self, bucket, prefix, **how):
         return self._answer("list", bucket, prefix, how)
+
+    async def list_versions(self, bucket, prefix, **how):
+        return self._answer("versions", bucket, prefix, how)
 
     async def head(self, bucket, key, version_id=None):
         return self._answer("head", bucket, key, version_id)
@@ -204,6 +207,16 @@ async def test_a_part_is_opened_once_more_with_renewed_credentials_and_closed_on
         assert scripted.open_now == 1
     assert scripted.open_now == 0
     assert scripted.asked == [("open", REMOTE, PART)] * 2
+
+
+async def test_versions_are_asked_for_again_like_a_page():
+    page = VersionsPage((), None)
+    scripted = Scripted(LOST, page)
+    store, told = persistent(scripted)
+    how = {"key_marker": "p/a", "version_marker": "v", "delimiter": "/", "most": 7}
+    assert await store.list_versions("bucket", "p/", **how) is page
+    assert scripted.asked == [("versions", "bucket", "p/", how)] * 2
+    assert told == [LOST]
 
 
 @pytest.mark.parametrize("error", [LOST, SLOW, AWAY], ids=lambda error: type(error).__name__)

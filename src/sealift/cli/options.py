@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from pathlib import Path
 
 from sealift.config import (
@@ -20,6 +21,7 @@ from sealift.config import (
     parse_count,
     parse_duration,
     parse_max_delete,
+    parse_moment,
     parse_percent,
     parse_rate,
     parse_size,
@@ -161,6 +163,12 @@ BUCKET_KEYS = Kind(metavar="on|off|both", read=_word("on", "off", "both"), toml=
 EXTRAS_OF_POLICIES = Kind(metavar="|".join(EXTRAS), read=_word(*EXTRAS), toml=(str,), expects='"doctor"', several=True)
 FORMAT = Kind(metavar="text|json|terraform", read=_word("text", "json", "terraform"), toml=(str,), expects='"json"')
 NAMES = Kind(metavar="FILE|-", read=_file_or_dash, toml=(str,), expects='a path, or "-"')
+MOMENT = Kind(
+    metavar="TIME|start",
+    read=parse_moment,
+    toml=(str, datetime, date),
+    expects='a time, as in 2026-11-25T02:15:00Z, or "start"',
+)
 SHARD = Kind(metavar="I/N|auto|auto/N", read=_shard, toml=(str,), expects='a shard, as in "3/8", or "auto"')
 GLOBS = Kind(metavar="GLOB", read=_glob, toml=(list,), expects='a list of patterns, as in ["*.tmp"]')
 
@@ -346,6 +354,15 @@ OPTIONS: tuple[Option, ...] = (
     ),
     _setting(
         "selection",
+        "as_of",
+        "as-of",
+        MOMENT,
+        _WHICH,
+        "mirror a versioned bucket as it was at this moment, or when the run began: all files are of one state",
+        verbs=MIRRORING,
+    ),
+    _setting(
+        "selection",
         "shard",
         "shard",
         SHARD,
@@ -486,6 +503,14 @@ OPTIONS: tuple[Option, ...] = (
         _HOW,
         "tries in a row that bring nothing before an object has failed; throttling does not count",
         default="10",
+    ),
+    Option(
+        name="version-id",
+        kind=TEXT,
+        group=_WHICH,
+        help="fetch this version of the object",
+        default="the latest one",
+        verbs=frozenset({"get"}),
     ),
     Option(
         name="principal",

@@ -34,11 +34,12 @@ def run(command: Command, settings: Settings, display: Display, console: Console
         return foresee(partial(_plan, words, settings), display, console)
     if command.verb == "mirror":
         return transfer("mirror", partial(_mirror, words, settings), display, console)
+    version = cast("str | None", command.layer.values.get("version-id"))
     if words[1:] != ("-",):
-        return transfer("get", partial(_get, words, settings), display, console)
+        return transfer("get", partial(_get, words, settings, version), display, console)
     if display.json:
         raise ConfigError("the object and --json cannot both go to standard output: name a file, or leave --json out")
-    return transfer("get", partial(_get_to_stdout, words[0], settings), display, console, pipes=True)
+    return transfer("get", partial(_get_to_stdout, words[0], settings, version), display, console, pipes=True)
 
 
 def serve(command: Command, display: Display, console: Console) -> int:
@@ -166,22 +167,23 @@ async def _plan(words: tuple[str, ...], settings: Settings, observer: Observer) 
     return await plan(words[:-1], words[-1], settings, observer=observer)
 
 
-async def _get(words: tuple[str, ...], settings: Settings, observer: Observer) -> Summary:
+async def _get(words: tuple[str, ...], settings: Settings, version: str | None, observer: Observer) -> Summary:
     from sealift.getting import get
 
     try:
-        return await get(words[0], words[1] if len(words) > 1 else None, settings, observer=observer)
+        target = words[1] if len(words) > 1 else None
+        return await get(words[0], target, settings, version_id=version, observer=observer)
     except BrokenPipeError as error:  # PATH may be a pipe, too
         raise StandardOutputClosed from error
 
 
-async def _get_to_stdout(source: str, settings: Settings, observer: Observer) -> Summary:
+async def _get_to_stdout(source: str, settings: Settings, version: str | None, observer: Observer) -> Summary:
     from sealift.getting import get_to_stream
 
     if sys.stdout is None:
         raise ConfigError("standard output is closed: name a file instead of -")
     try:
-        return await get_to_stream(source, sys.stdout.fileno(), settings, observer=observer)
+        return await get_to_stream(source, sys.stdout.fileno(), settings, version_id=version, observer=observer)
     except BrokenPipeError as error:
         raise StandardOutputClosed from error
 

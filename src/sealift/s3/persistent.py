@@ -18,7 +18,7 @@ from sealift.errors import CredentialsError, ObjectError, Unreachable
 from sealift.model import Encryption, Part, RemoteObject
 from sealift.retry import Attempts, RetrySettings, after
 from sealift.s3.route import Access
-from sealift.s3.store import Body, ObjectStore, Page
+from sealift.s3.store import Body, Page, VersionedStore, VersionsPage
 from sealift.s3.translate import RENEWABLE
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ FIRST_CONTACT_ATTEMPTS = 6
 told soon, a name server's hiccup is survived."""
 
 
-class RenewableStore(ObjectStore, Protocol):
+class RenewableStore(VersionedStore, Protocol):
     """An object store whose credentials can be renewed."""
 
     async def renew(self) -> bool:
@@ -73,6 +73,23 @@ class PersistentStore:
         return await self._persist(
             lambda: self._store.list_page(
                 bucket, prefix, token=token, start_after=start_after, delimiter=delimiter, most=most
+            )
+        )
+
+    async def list_versions(
+        self,
+        bucket: str,
+        prefix: str,
+        *,
+        key_marker: str | None = None,
+        version_marker: str | None = None,
+        delimiter: str | None = None,
+        most: int = 1000,
+    ) -> VersionsPage:
+        """See `VersionedStore.list_versions`."""
+        return await self._persist(
+            lambda: self._store.list_versions(
+                bucket, prefix, key_marker=key_marker, version_marker=version_marker, delimiter=delimiter, most=most
             )
         )
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from sealift.checksum import Checksum
 from sealift.model import Encryption, Part, RemoteObject
@@ -22,6 +22,25 @@ class Page:
     """What to ask the next page with; None says that the listing has reached its end."""
     common_prefixes: tuple[str, ...] = ()
     """What keys that go on behind a delimiter begin with, the delimiter included; they are not among the objects."""
+
+
+class Version(NamedTuple):
+    """One version of an object, or a delete marker: what stands for an object that was deleted then."""
+
+    remote: RemoteObject
+    """With its version's id, `null` where it has none of its own. Of a marker only key, id and time are known."""
+    delete_marker: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VersionsPage:
+    """One answer to a listing of versions: key by key, of each key the newest first."""
+
+    versions: tuple[Version, ...]
+    next_key: str | None
+    """Where the next page begins, with `next_version`: behind that version of that key. None at the end."""
+    next_version: str | None = None
+    common_prefixes: tuple[str, ...] = ()
 
 
 class Sink(Protocol):
@@ -132,5 +151,26 @@ class ObjectStore(Protocol):
         of it can be read. Raises Changed (not that version any more), Integrity (not that range), Permanent,
         Refused, CredentialsError, Transient, Throttled. A body that was not read to its end takes its
         connection with it.
+        """
+        ...
+
+
+class VersionedStore(ObjectStore, Protocol):
+    """An object store that tells the versions of its objects as well."""
+
+    async def list_versions(
+        self,
+        bucket: str,
+        prefix: str,
+        *,
+        key_marker: str | None = None,
+        version_marker: str | None = None,
+        delimiter: str | None = None,
+        most: int = 1000,
+    ) -> VersionsPage:
+        """Return one page of all versions of what lies under `prefix`, `most` at the most.
+
+        It begins behind the version `version_marker` of the key `key_marker`; without a version behind all of that
+        key's, which need not exist itself. `delimiter` and errors are as with `list_page`.
         """
         ...

@@ -28,7 +28,7 @@ from sealift.s3.route import Access, OffTheWireError, Route
 from sealift.s3.sdk import SdkStore
 from sealift.s3.sdkaccess import SdkAccess
 from sealift.s3.signing import Credentials
-from sealift.s3.store import Body, Page
+from sealift.s3.store import Body, Page, VersionsPage
 from sealift.s3.wire import WireStore
 
 
@@ -99,6 +99,22 @@ class Transport:
         store = self._chosen.get(bucket) or await self._choose(bucket)
         return await store.list_page(
             bucket, prefix, token=token, start_after=start_after, delimiter=delimiter, most=most
+        )
+
+    async def list_versions(
+        self,
+        bucket: str,
+        prefix: str,
+        *,
+        key_marker: str | None = None,
+        version_marker: str | None = None,
+        delimiter: str | None = None,
+        most: int = 1000,
+    ) -> VersionsPage:
+        """See `VersionedStore.list_versions`."""
+        store = self._chosen.get(bucket) or await self._choose(bucket)
+        return await store.list_versions(
+            bucket, prefix, key_marker=key_marker, version_marker=version_marker, delimiter=delimiter, most=most
         )
 
     async def head(self, bucket: str, key: str, version_id: str | None = None) -> RemoteObject:

@@ -28,13 +28,13 @@ from sealift.errors import Changed, ObjectError, SealiftError, SourceError, Tran
 from sealift.model import Encryption, Part, RemoteObject
 from sealift.s3.connection import Connection, LostError, SilentError
 from sealift.s3.heads import Head, MalformedResponseError
-from sealift.s3.pagexml import parse_page
+from sealift.s3.pagexml import parse_page, parse_versions
 from sealift.s3.pool import Origin, Pool, UnreachableError
 from sealift.s3.refusal import LARGEST_DOCUMENT, refusal_of
 from sealift.s3.response import check_head, encryption_of, is_charged, length_of
 from sealift.s3.route import Access, Route
 from sealift.s3.signing import Credentials, Signer, encoded_path, encoded_query
-from sealift.s3.store import Page, Sink, pour_what_is_read
+from sealift.s3.store import Page, Sink, VersionsPage, pour_what_is_read
 from sealift.s3.tls import ResumingContext, tls_context
 from sealift.s3.translate import Refusal, translate
 
@@ -207,14 +207,35 @@ class WireStore:
         parameters += [(name, value) for name, value in where.items() if value is not None]
         # Tells which archived objects are restored; needs no permission beyond s3:ListBucket.
         headers = (("x-amz-optional-object-attributes", "RestoreStatus"), *self._payer)
+        document = await self._list(bucket, parameters, headers)
+        return parse_page(document, bucket=bucket, prefix=prefix, token=token)
+
+    async def list_versions(
+        self,
+        bucket: str,
+        prefix: str,
+        *,
+        key_marker: str | None = None,
+        version_marker: str | None = None,
+        delimiter: str | None = None,
+        most: int = 1000,
+    ) -> VersionsPage:
+        """See `VersionedStore.list_versions`."""
+        parameters = [("encoding-type", "url"), ("max-keys", str(most)), ("prefix", prefix), ("versions", "")]
+        where = {"delimiter": delimiter, "key-marker": key_marker, "version-id-marker": version_marker}
+        parameters += [(name, value) for name, value in where.items() if value is not None]
+        headers = (("x-amz-optional-object-attributes", "RestoreStatus"), *self._payer)
+        document = await self._list(bucket, parameters, headers)
+        return parse_versions(document, bucket=bucket, prefix=prefix, marker=(key_marker, version_marker))
+
+    async def _list(self, bucket: str, parameters: Sequence[tuple[str, str]], headers: Headers) -> bytes:
         connection, _, pool = await self._ask("list", bucket, None, encoded_query(parameters), headers)
         try:
-            document = await _whole(connection, LARGEST_PAGE)
+            return await _whole(connection, LARGEST_PAGE)
         except (LostError, SilentError, MalformedResponseError) as error:
             raise _translated(error, bucket, "") from error
         finally:
             pool.give_back(connection)
-        return parse_page(document, bucket=bucket, prefix=prefix, token=token)
 
     async def head(self, bucket: str, key: str, version_id: str | None = None) -> RemoteObject:
         """See `ObjectStore.head`. Where HEAD fails, which it does without a word, a GET of one byte tells why."""

@@ -12,8 +12,9 @@
 Rules:
 
 1. What no rule spoils is what S3 answers: GetObject and HeadObject (Range, If-Match, versionId), ListObjectsV2,
-   HeadBucket, GetBucketLocation; path-style addresses, HTTP/1.1, connections kept. Errors and listings are
-   `Transfer-Encoding: chunked` XML, objects have a Content-Length. Anything else is 501 NotImplemented.
+   ListObjectVersions (of what was put), HeadBucket, GetBucketLocation; path-style addresses, HTTP/1.1, connections
+   kept. Errors and listings are `Transfer-Encoding: chunked` XML, objects have a Content-Length. Anything else is 501
+   NotImplemented.
 2. Every object is under SSE-KMS unless it is put with `kms_key=None`; its ETag is no MD5.
 3. A request is held against `require_access_key` first, then against the rules in the order they were made,
    then S3 answers. Signatures are not verified.

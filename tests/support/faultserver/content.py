@@ -158,6 +158,8 @@ class StoredObject:
     """Sizes of the parts that it was uploaded in, for HEADs of one; none where it was uploaded whole."""
     listed_checksum: str = ""
     """The algorithm of its checksum, as listings tell it."""
+    delete_marker: bool = False
+    """It stands for an object that was deleted."""
 
     @property
     def content(self) -> Content:

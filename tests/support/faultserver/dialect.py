@@ -19,6 +19,7 @@ from tests.support.faultserver.content import (
 )
 from tests.support.faultserver.listing import MAX_KEYS, GeneratedListing, Order, list_objects
 from tests.support.faultserver.sums import checksum_headers
+from tests.support.faultserver.versions import list_versions
 from tests.support.faultserver.wire import NAMESPACE, Request, Response, error_response, xml_response
 
 KmsForm = Literal["KMS.ThrottlingException", "SlowDown"]
@@ -51,6 +52,8 @@ class Dialect:
         """(bucket, key) to the current version."""
         self.versions: dict[tuple[str, str, str], StoredObject] = {}
         """(bucket, key, version id) to every version that has an id."""
+        self.history: dict[tuple[str, str], list[StoredObject]] = {}
+        """(bucket, key) to all that was put there, the oldest first: what ListObjectVersions tells."""
         self.generated: list[GeneratedListing] = []
         self.listing_order: Order = "key"
         self.page_size = MAX_KEYS
@@ -139,9 +142,27 @@ class Dialect:
         return new
 
     def _store(self, bucket: str, stored: StoredObject) -> None:
+        past = self.history.setdefault((bucket, stored.key), [])
+        past[:] = [version for version in past if version.version_id != stored.version_id]
+        past.append(stored)
         self.objects[bucket, stored.key] = stored
         if stored.version_id is not None:
             self.versions[bucket, stored.key, stored.version_id] = stored
+
+    def delete(self, bucket: str, key: str, *, last_modified: datetime | None = None) -> StoredObject:
+        """Put a delete marker in place of an object, as S3 does in a bucket with versions."""
+        marker = StoredObject(
+            key=key,
+            body=b"",
+            etag="",
+            last_modified=last_modified or FIRST_PUT + timedelta(seconds=self._puts),
+            version_id=f"marker-{self._puts}",
+            delete_marker=True,
+        )
+        self._puts += 1
+        self.history.setdefault((bucket, key), []).append(marker)
+        self.objects.pop((bucket, key), None)
+        return marker
 
     def generate_listing(
         self,
@@ -167,7 +188,7 @@ class Dialect:
 
     def find(self, bucket: str, key: str, version_id: str | None = None) -> StoredObject | None:
         """The object, or its version, put or generated."""
-        if version_id is not None:
+        if version_id is not None and version_id != "null":
             return self.versions.get((bucket, key, version_id))
         stored = self.objects.get((bucket, key))
         if stored is None and self.generated:
@@ -201,6 +222,10 @@ class Dialect:
             return error_response(request, 404, "NoSuchBucket", message, extra_xml=extra)
         if request.op == "bucket":
             return self._answer_for_bucket(request, region)
+        if request.op == "list" and "versions" in request.query:
+            page = list_versions(request, self.history, page_size=self.page_size)
+            page.headers["x-amz-bucket-region"] = region
+            return page
         if request.op == "list":
             page = list_objects(
                 request, self.objects, self.generated, order=self.listing_order, page_size=self.page_size

@@ -21,7 +21,7 @@ HOST_ID = "Zm9yIHRlc3RzOiBhIGhvc3QgaWQgaXMgNzYgY2hhcmFjdGVycyBvZiBiYXNlNjQgbG9uZ
 """x-amz-id-2: the same in every answer."""
 
 Op = Literal["get", "head", "list", "bucket", "other"]
-"""GetObject, HeadObject, ListObjectsV2; HeadBucket and GetBucketLocation; everything that the server does not do."""
+"""GetObject, HeadObject; ListObjectsV2 and ListObjectVersions; HeadBucket and GetBucketLocation; all other requests."""
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)\Z", re.ASCII)
 _CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/")
@@ -67,7 +67,7 @@ class Request:
         elif self.bucket:
             if self.method == "HEAD" or (self.method == "GET" and "location" in self.query):
                 return "bucket"
-            if self.method == "GET" and self.query.get("list-type") == "2":
+            if self.method == "GET" and (self.query.get("list-type") == "2" or "versions" in self.query):
                 return "list"
         return "other"
 
