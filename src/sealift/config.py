@@ -68,6 +68,10 @@ class SelectionSettings:
     """The file that names the objects, or `-` for standard input; None lists the sources."""
     null: bool = False
     """Names in that file end with NUL bytes, not with lines."""
+    inventory: str | None = None
+    """The manifest of an S3 Inventory report, which lists the objects; None lists the sources."""
+    then_list: bool = False
+    """The sources are listed as well, after the inventory."""
     as_of: datetime | Literal["start"] | None = None
     """The moment at which the bucket's state is meant; `start` is when the run began, None now, whatever happens."""
     shard: Shard | None = None
@@ -181,6 +185,16 @@ def refuse_combinations(settings: Settings) -> None:
         raise ConfigError(
             "--delete and --files-from exclude each other: a file of names does not say which objects are gone"
         )
+    if chosen.inventory is not None and settings.storage.delete and not chosen.then_list:
+        raise ConfigError(
+            "--delete and --inventory exclude each other without --then-list: an inventory is of yesterday, and does "
+            "not say which objects are gone"
+        )
+    if chosen.inventory is not None and (chosen.files_from is not None or chosen.as_of is not None):
+        other = "--files-from" if chosen.files_from is not None else "--as-of"
+        raise ConfigError(f"--inventory and {other} exclude each other: each of them says which objects there are")
+    if chosen.then_list and chosen.inventory is None:
+        raise ConfigError("--then-list is of --inventory: without one everything is listed anyway")
     if chosen.files_from is not None and chosen.as_of is not None:
         raise ConfigError("--as-of and --files-from exclude each other: a file of names may say each object's version")
     if chosen.null and chosen.files_from is None:

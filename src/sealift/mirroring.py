@@ -1,7 +1,8 @@
 """Mirror S3 prefixes onto local disk: the stages, wired in one task group.
 
 1. **List**: each source is listed by several listers at once (`sealift.listing`); a page goes downstream as it comes.
-   Or a file names the objects (`sealift.naming`), and nothing is listed.
+   Or a file names the objects (`sealift.naming`), or an inventory does (`sealift.inventory`), and nothing is listed;
+   after an inventory, where that is asked for, everything is.
 2. **Diff**: each page's objects are held against the disk. What is in place, or cannot be mirrored, ends here.
 3. **Plan**: the others stand in line as jobs, to be cut into parts as workers ask for them.
 4. **Fetch**, **write**, **commit**: a bounded pool of workers (`sealift.fetch`).
@@ -18,9 +19,9 @@ from __future__ import annotations
 import os
 from bisect import bisect_right, insort
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial as bind
@@ -31,6 +32,7 @@ from anyio import from_thread
 from anyio.streams.memory import MemoryObjectSendStream
 from anyio.to_thread import run_sync
 
+from sealift.arranging import arrange, to_read
 from sealift.config import Check, Durability, Settings, refuse_combinations
 from sealift.crew.parent import Crew
 from sealift.crew.rule import CrewRule
@@ -43,22 +45,22 @@ from sealift.errors import (
     ConfigError,
     LocalStorageError,
     ObjectError,
-    Permanent,
     RunError,
     SealiftError,
     SourceError,
 )
 from sealift.fetch import Fetcher, Job
 from sealift.fetching import descriptors, fetch_all
+from sealift.intake import Intake, Page
+from sealift.inventory import Inventory
 from sealift.kmscost import Sample, predict
 from sealift.ledger import Ledger
 from sealift.line import Line
-from sealift.listed import AT_ONCE, Listed
+from sealift.listed import Listed
 from sealift.listing import list_prefix
 from sealift.localpath import Clashes
-from sealift.manifest import Named
 from sealift.model import Ending, Forecast, Outcome, RemoteObject, Summary
-from sealift.naming import Names, look_up
+from sealift.naming import Names
 from sealift.partial import sync_file_system, translated
 from sealift.placing import Place, TreeLanding, WayMaker
 from sealift.quota import Quota, default_quota
@@ -71,7 +73,7 @@ from sealift.s3.servicequotas import account_quota
 from sealift.s3.store import ObjectStore, VersionedStore
 from sealift.sampling import look_at
 from sealift.selection import Ownership, Selection, Source, parse_sources
-from sealift.shards import SHARDS, begin_part, missing, open_part, part_of, present, unite
+from sealift.shards import SHARDS, missing, open_part, part_of, present
 from sealift.snapshot import Snapshot, beginning
 from sealift.splitting import Landmarks
 from sealift.tally import Observer, Observers, Tally, forecast
@@ -81,8 +83,8 @@ from sealift.writing import Writer
 PAGES_AHEAD = 4
 """Listed pages that wait to be compared: enough to hide a page's round trip, 4,000 objects at the most."""
 
-ARRANGING = 0.1
-"""Seconds between looks whether another shard has done with the ledger: copying takes it seconds, or nothing at all."""
+BETWEEN = 0.05
+"""Seconds between looks whether all that an inventory has named is done, before the sources are listed."""
 
 JOBS_AHEAD = 2000
 """Objects that wait for a worker: two pages, about 2 MB."""
@@ -116,7 +118,7 @@ async def mirror(
         with await run_sync(bind(Destination.open, Path(dest), create=True, shard=name)) as destination:
             await run_sync(destination.lock, name)
             whole = await run_sync(_whole, destination, settings)
-            await run.arrange(destination, whole)
+            await arrange(destination, whole, shard, run.warn_from_anywhere)
             state = whole if shard is None else part_of(whole, shard)
             observers.add(await run_sync(_begin_log, destination, settings))
             with (
@@ -124,10 +126,11 @@ async def mirror(
                 await run_sync(_begin_listed, settings, state) or nullcontext() as listed,
                 await run_sync(_open_names, settings) or nullcontext() as names,
             ):
-                run.names = names
+                run.take_from(names, listed)
                 async with connected(settings, run.tally) as store:
                     await run.settle_cap(store)
-                    await run.mirror(store, destination, ledger, listed)
+                    async with run.inventory(store, state):
+                        await run.mirror(store, destination, ledger, listed)
                 await run.name_missing_shards(whole)
             run.judge()
     except RunError as error:
@@ -155,16 +158,18 @@ async def plan(
     observers.add(sample)
     try:
         with await run_sync(bind(Destination.open, Path(dest), create=False)) as destination:
-            state = await run.state_to_read(destination)
+            whole = settings.storage.state or destination.path / OWN_DIRECTORY
+            state = await to_read(whole, settings.selection.shard, run.warn)
             with (
                 await run_sync(Ledger.open_to_read, state, run.warn_from_anywhere) or nullcontext() as ledger,
                 await run_sync(_begin_listed, settings, None) or nullcontext() as listed,
                 await run_sync(_open_names, settings) or nullcontext() as names,
             ):
-                run.names = names
+                run.take_from(names, listed)
                 async with connected(settings, run.tally) as store:
                     await run.settle_cap(store)
-                    return await run.forecast(store, destination, ledger, listed, sample)
+                    async with run.inventory(store, None):
+                        return await run.forecast(store, destination, ledger, listed, sample)
     finally:
         observers.finished(run.summary())
 
@@ -266,24 +271,6 @@ def _crew(
     return Crew(decider=fetcher, access=access, orders=orders, processes=rule.workers, make_room=make_room)
 
 
-async def _arranging(destination: Destination) -> int:
-    """Wait until no other shard arranges its ledger, and keep others from that."""
-    while True:
-        held = await run_sync(destination.begin_arranging)
-        if held is not None:
-            return held
-        await anyio.sleep(ARRANGING)
-
-
-async def _carried_out(steps: Generator[None, None, None]) -> None:
-    """Take all steps, each in a thread, so that a run can be stopped between two."""
-    try:
-        while await run_sync(next, steps, True) is None:
-            pass
-    finally:
-        steps.close()
-
-
 class _Landmarks:
     """Where the listing of a source can be split, as the ledger remembers it from the last run."""
 
@@ -311,10 +298,12 @@ class Run:
         self._settings = settings
         self._several = len(sources) > 1
         self._ownership = Ownership(sources, Selection(settings.selection.filters))
-        self._to_list = 1 if settings.selection.files_from is not None else len(self._ownership.sources)
-        self.names: Names | None = None
+        chosen = settings.selection
+        named = chosen.files_from is not None or chosen.inventory is not None
+        self._to_list = named + (0 if named and not chosen.then_list else len(self._ownership.sources))
+        self.names: Names | Inventory | None = None
         """What names the objects, where nothing is to be listed."""
-        self._named_again = 0
+        self._intake = Intake(self._ownership, tally, shard=chosen.shard, named=None, versions=None)
         self._snapshot: Snapshot | None = None
         self._listing_errors: list[SealiftError] = []
         self._foresees = False
@@ -337,52 +326,48 @@ class Run:
         except RuntimeError:  # this is the event loop's thread
             self.warn(text)
 
-    async def arrange(self, destination: Destination, whole: Path) -> None:
-        """Let the ledger in `whole` be in one piece, or in a shard's parts, as this run needs it.
-
-        Raises LocalStorageError, also where shards of another number of them are under way.
-        """
-        shard = self._settings.selection.shard
-        if shard is None and not await run_sync(present, whole):
-            return
-        held = await _arranging(destination)
-        try:
-            parts = [part for part in await run_sync(present, whole) if shard is None or part.count != shard.count]
-            for part in parts:
-                if await run_sync(destination.is_locked_by, part.name):
-                    raise LocalStorageError(
-                        f"shard {part} is being mirrored to {destination.path}: wait for it to end, as there is one "
-                        "number of shards at a time",
-                        code="DestinationLocked",
-                    )
-            await _carried_out(unite(whole, parts, self.warn_from_anywhere))
-            for part in parts:
-                await run_sync(destination.unite_partials, part.name)
-            if shard is not None:
-                await _carried_out(begin_part(whole, shard, self.warn_from_anywhere))
-        finally:
-            destination.end_arranging(held)
-
-    async def state_to_read(self, destination: Destination) -> Path:
-        """Return the directory of the ledger that a dry run reads."""
-        shard = self._settings.selection.shard
-        whole = self._settings.storage.state or destination.path / OWN_DIRECTORY
-        parts = await run_sync(present, whole)
-        if shard in parts and shard is not None:
-            return part_of(whole, shard)
-        if parts:
-            self.warn(
-                "files that shards have mirrored are known to this plan by their size and time only, and it does not "
-                "say which of them --delete would delete"
-            )
-        return whole
-
     async def name_missing_shards(self, whole: Path) -> None:
         """Say which shards have never run."""
         if self._settings.selection.shard is not None:
             names = ", ".join(map(str, missing(await run_sync(present, whole))))
             if names:
                 self.tally.observer.noted("info", f"shards that have not run yet: {names}")
+
+    def take_from(self, names: Names | None, named: Listed | None) -> None:
+        """Let a file, if there is one, name the objects; `named` takes down which ones."""
+        if names is not None:
+            self.names = names
+            shard = self._settings.selection.shard
+            self._intake = Intake(self._ownership, self.tally, shard=shard, named=named, versions=None)
+
+    @asynccontextmanager
+    async def inventory(self, store: ObjectStore, directory: Path | None) -> AsyncIterator[None]:
+        """Open the inventory that names the objects, if one does; files are put into `directory`, or a temporary one.
+
+        Raises ConfigError, SourceError, LocalStorageError.
+        """
+        chosen = self._settings.selection
+        if chosen.inventory is None:
+            yield
+            return
+        buckets = {source.bucket for _, source in self._ownership.sources}
+        begun = await run_sync(Listed.begin, directory) if chosen.then_list else nullcontext()
+        with begun as versions:
+            self._intake = Intake(self._ownership, self.tally, shard=chosen.shard, named=None, versions=versions)
+            with await Inventory.open(
+                store,
+                chosen.inventory,
+                retry=self._settings.retry,
+                directory=directory,
+                buckets=buckets,
+                pinned=not chosen.then_list,
+                failed=self._intake.in_vain,
+            ) as names:
+                moment = names.report.moment
+                if moment is not None:
+                    self.tally.observer.noted("info", f"the inventory is of {moment.isoformat(timespec='seconds')}")
+                self.names, self.tally.forgives_missing = names, True
+                yield
 
     async def settle_cap(self, store: PersistentStore) -> None:
         """Turn a share of the account's KMS quota into requests a second, and take this shard's. Raises ConfigError."""
@@ -452,7 +437,15 @@ class Run:
                 await line.add(job)
 
         async def feed() -> None:
+            nonlocal diff
             await self._list_and_compare(seen, compare, _Landmarks(ledger, dry=False))
+            if settings.selection.then_list:
+                await self._nothing_under_way()
+                await recorder.flush()
+                if ledger is not None:
+                    ledger.empty = False
+                diff = self._diff(seen, destination, ledger, recorder, way)[1]
+                await self._list_what_is_new(seen, compare, _Landmarks(ledger, dry=False))
             line.close()
 
         access = await store.access_for({source.bucket for _, source in self._ownership.sources})
@@ -501,6 +494,8 @@ class Run:
         self._foresees = True
         with ungrouped():
             await self._list_and_compare(seen, compare, _Landmarks(ledger, dry=True))
+            if self._settings.selection.then_list:
+                await self._list_what_is_new(seen, compare, _Landmarks(ledger, dry=True))
         for error in self._listing_errors:
             raise error
         if listed is not None and self._settings.storage.delete:
@@ -582,15 +577,20 @@ class Run:
         return self._snapshot
 
     def _diff(
-        self, store: ObjectStore, destination: Destination, ledger: Ledger | None, recorder: Recorder | None
+        self,
+        store: ObjectStore,
+        destination: Destination,
+        ledger: Ledger | None,
+        recorder: Recorder | None,
+        way: WayMaker | None = None,
     ) -> tuple[WayMaker, Diff]:
-        """Return what compares this run's objects with the disk, and clears their way.
+        """Return what compares this run's objects with the disk, and clears their way, as `way` does if there is one.
 
         Without a `recorder`, nothing on disk is changed.
         """
         settings, tally, dry = self._settings, self.tally, recorder is None
         strict = settings.selection.strict_keys
-        way = WayMaker(
+        way = way or WayMaker(
             store, destination, self._ownership, tally, strict=strict, dry=dry, ledger=ledger, recorder=recorder
         )
         return way, Diff(
@@ -620,6 +620,18 @@ class Run:
             self.warn(
                 "no object has a version: the bucket keeps none, and what was overwritten or deleted since is left out"
             )
+
+    async def _list_what_is_new(self, store: ObjectStore, compare: _Compare, landmarks: _Landmarks) -> None:
+        """List all sources, after their inventory: what that has named as it is now is left out."""
+        self.names, self.tally.forgives_missing = None, False
+        await self._list_and_compare(store, compare, landmarks)
+
+    async def _nothing_under_way(self) -> None:
+        """Wait until all that was named is done: no object may be under way twice."""
+        while True:
+            if not self.tally.pending:
+                return
+            await anyio.sleep(BETWEEN)
 
     async def _list(
         self,
@@ -653,69 +665,24 @@ class Run:
         else:
             self._to_list -= 1
 
-    async def _take_names(self, store: ObjectStore, names: Names, found: MemoryObjectSendStream[_Found]) -> None:
-        """Go through what a file names. What was named before it failed is worth fetching."""
-        clashes, batches = _Foreseen(), 0
+    async def _take_names(
+        self, store: ObjectStore, names: Names | Inventory, found: MemoryObjectSendStream[_Found]
+    ) -> None:
+        """Take in what is named. What was named before it failed is worth fetching."""
+        clashes, pages = _Foreseen(), 0
+
+        async def take(page: Page) -> None:
+            nonlocal pages
+            pages += 1
+            for source, mine in page.items():
+                if self._foresees:
+                    in_order = sorted(mine, key=lambda remote: remote.key.encode("utf-8", "surrogateescape"))
+                    self._escaped += clashes.count(pages, in_order, self._base(source))
+                await found.send((source, mine))
+
         async with found:
             with self._listing(f"what {names.name} names cannot be looked up"):
-                while batch := await self._next_names(names, first=not batches):
-                    batches += 1
-                    for source, mine in (await self._known(store, batch)).items():
-                        if self._foresees:
-                            in_order = sorted(mine, key=lambda remote: remote.key.encode("utf-8", "surrogateescape"))
-                            self._escaped += clashes.count(batches, in_order, self._base(source))
-                        await found.send((source, mine))
-                if names.manifest.copies:
-                    self.warn(f"where {names.name} copies to is not heeded: objects lie below DEST, by their keys")
-                if self._named_again:
-                    self.warn(f"objects that {names.name} names again are mirrored once: {self._named_again:,}")
-                if not batches:
-                    self._nothing_under_some = True
-                    self.warn(f"{names.name} names nothing")
-
-    async def _next_names(self, names: Names, *, first: bool) -> list[Named]:
-        """Return the next names. Raises ConfigError, or SourceError where some were taken already."""
-        try:
-            batch = await names.batch()
-            if len({source.bucket for _, source in self._ownership.sources}) > 1:
-                _refuse_bare(names.name, batch)
-        except ConfigError as error:
-            if first:
-                raise
-            raise SourceError(f"{error.message}; nothing from there on was mirrored", code="BadManifest") from error
-        return batch
-
-    async def _known(self, store: ObjectStore, batch: Sequence[Named]) -> dict[Source, list[RemoteObject]]:
-        """Return the objects that some names stand for, by their sources. Those that there are not have failed then."""
-        [bucket, *_] = [source.bucket for _, source in self._ownership.sources]
-        if shard := self._settings.selection.shard:
-            batch = [named for named in batch if shard.has(named.key)]
-        fresh = {(named.bucket or bucket, named.key): named for named in reversed(batch)}
-        if self._listed is not None:
-            objects = list(fresh)
-            for start in range(0, len(objects), AT_ONCE):
-                for again in await run_sync(self._listed.among, objects[start : start + AT_ONCE]):
-                    del fresh[again]
-            for where in {where for where, _ in fresh}:
-                await run_sync(self._listed.add, where, [key for there, key in fresh if there == where])
-        self._named_again += len(batch) - len(fresh)
-        wanted = []
-        for (where, key), named in reversed(fresh.items()):
-            if self._ownership.covers(where, key):
-                wanted.append(named._replace(bucket=where))
-            elif not self._ownership.contains(where, key):
-                self._not_there(RemoteObject(where, key, 0, "", 0), _outside(where, key))
-        by_source: dict[Source, list[RemoteObject]] = {}
-        for remote in await look_up(store, wanted, self._not_there):
-            if source := self._ownership.source_of(remote.bucket, remote.key):
-                by_source.setdefault(source, []).append(remote)
-        self.tally.list(sum(map(len, by_source.values())))
-        return by_source
-
-    def _not_there(self, remote: RemoteObject, error: ObjectError) -> None:
-        """Count an object that was named, and cannot be had."""
-        self.tally.list(1)
-        self.tally.fail(remote, error)
+                self._nothing_under_some |= not await self._intake.pages(store, names, take)
 
     async def _pages(
         self,
@@ -727,7 +694,7 @@ class Run:
         passed: Landmarks,
     ) -> None:
         anything = False
-        clashes, shard = _Foreseen(), self._settings.selection.shard
+        clashes = _Foreseen()
 
         async def take(stretch: int, objects: Sequence[RemoteObject]) -> None:
             nonlocal anything
@@ -738,17 +705,10 @@ class Run:
                     raise SourceError(
                         f"{source.written} cannot be listed: the server names {remote.key!r}, which does not lie there"
                     )
-            mine = self._ownership.owned(index, objects)
-            if shard is not None:
-                if self._listed is not None:  # directories that are empty in this shard may be another's
-                    markers = [remote.key for remote in mine if remote.key.endswith("/")]
-                    await run_sync(self._listed.add, source.bucket, markers)
-                mine = shard.among(mine)
+            mine = await self._to_mirror(source, self._ownership.owned(index, objects))
             if self._foresees:
                 self._escaped += clashes.count(stretch, mine, self._base(source))
             if mine:
-                if self._listed is not None:
-                    await run_sync(self._listed.add, source.bucket, [remote.key for remote in mine])
                 self.tally.list(len(mine))
                 await found.send((source, mine))
 
@@ -759,6 +719,18 @@ class Run:
         for key in clashes.between():
             page = await store.list_page(source.bucket, f"{self._base(source)}{key}/")
             self._escaped += any(self._ownership.covers(source.bucket, remote.key) for remote in page.objects)
+
+    async def _to_mirror(self, source: Source, listed: Sequence[RemoteObject]) -> Sequence[RemoteObject]:
+        """Return those of a source's listed objects that are this run's, and still to be mirrored."""
+        chosen, mine = self._settings.selection, listed
+        if chosen.shard is not None:
+            mine = chosen.shard.among(mine)
+        if self._listed is not None and listed:
+            keys = [remote.key for remote in mine]
+            if chosen.shard is not None:  # directories that are empty in this shard may be another's
+                keys += [remote.key for remote in listed if remote.key.endswith("/")]
+            await run_sync(self._listed.add, source.bucket, keys)
+        return await self._intake.new_among(source.bucket, mine) if chosen.then_list else mine
 
     def _base(self, source: Source) -> str:
         """Return what of the source's keys does not show in their paths."""
@@ -777,24 +749,6 @@ class Run:
                 )
         self._nothing_under_some = True
         self.warn(f"nothing lies under {source.written}")
-
-
-def _refuse_bare(name: str, batch: Sequence[Named]) -> None:
-    for named in batch:
-        if not named.bucket:
-            raise ConfigError(
-                f"{name}, line {named.line}: {named.key!r} does not say in which bucket, and the SOURCEs are in "
-                "several: write s3://BUCKET/KEY"
-            )
-
-
-def _outside(bucket: str, key: str) -> Permanent:
-    return Permanent(
-        f"s3://{bucket}/{key} lies under no SOURCE: name one under which it does",
-        bucket=bucket,
-        key=key,
-        code="OutsideSource",
-    )
 
 
 class _Foreseen:

@@ -65,6 +65,11 @@ class Names:
             with self._closing:  # an abandoned thread must not read from the next file that gets the number
                 os.close(self._fd)
 
+    def remarks(self) -> list[str]:
+        """Return what a person should know when all was read."""
+        copies = f"where {self.name} copies to is not heeded: objects lie below DEST, by their keys"
+        return [copies] if self.manifest.copies else []
+
     async def batch(self) -> list[Named]:
         """Return the next names, `BATCH` at the most; none at the end. Raises ConfigError."""
         while len(self._waiting) < BATCH and not self._ended:

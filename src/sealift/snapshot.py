@@ -18,6 +18,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
+from sealift.checksum import Checksum
 from sealift.errors import Permanent
 from sealift.model import Encryption, Part, RemoteObject
 from sealift.s3.store import Body, Page, VersionedStore, VersionsPage
@@ -93,6 +94,14 @@ class Snapshot:
     async def encryption(self, bucket: str, key: str) -> Encryption:
         """See `ObjectStore.encryption`."""
         return await self._store.encryption(bucket, key)
+
+    async def checksum(self, remote: RemoteObject) -> Checksum | None:
+        """See `ObjectStore.checksum`."""
+        return await self._store.checksum(remote)
+
+    async def part_size(self, remote: RemoteObject, number: int) -> int:
+        """See `ObjectStore.part_size`."""
+        return await self._store.part_size(remote, number)
 
     def open(self, remote: RemoteObject, part: Part) -> AbstractAsyncContextManager[Body]:
         """See `ObjectStore.open`."""

@@ -150,6 +150,8 @@ class Tally:
     s3_throttled: int = 0
     retries: int = 0
     failures: list[Failure] = field(default_factory=list)
+    forgives_missing: bool = False
+    """What does not exist any more is skipped: whoever named it is known to be of an earlier time."""
     refused: int = 0
     """Failures that are refusals: if there is nothing else, nothing could be read at all."""
 
@@ -185,8 +187,17 @@ class Tally:
         self.endings[Ending.UP_TO_DATE] += objects
         self.observer.in_place(objects, outcomes)
 
+    @property
+    def pending(self) -> int:
+        """How many listed objects have not come to their end."""
+        return self.listed - sum(self.endings.values()) + self.endings[Ending.DELETED]
+
     def fail(self, remote: RemoteObject, error: ObjectError) -> None:
         """Count an object that failed, and remember why."""
+        if self.forgives_missing and error.code == "NoSuchKey":
+            message = "deleted since it was listed"
+            self.end(Outcome(Ending.SKIPPED, remote.bucket, remote.key, remote.size, message=message))
+            return
         self.refused += isinstance(error, Refused)
         if len(self.failures) < FAILURES_IN_SUMMARY:
             self.failures.append(Failure(remote.bucket, remote.key, error.code, error.message))
@@ -207,7 +218,7 @@ class Tally:
             up_to_date=self.endings[Ending.UP_TO_DATE],
             skipped=self.endings[Ending.SKIPPED],
             failed=self.endings[Ending.FAILED],
-            pending=self.listed - sum(self.endings.values()) + self.endings[Ending.DELETED],
+            pending=self.pending,
             deleted=self.endings[Ending.DELETED],
             verified=self.verified,
             escaped=self.escaped,

@@ -57,9 +57,20 @@ def test_a_job_takes_every_setting_of_a_mirror(tmp_path: Path) -> None:
     values["ca-bundle"] = f'"{tmp_path}/ca.pem"'
     settings = [option.name for option in OPTIONS if option.place and option.verbs >= MIRRORING]
     mine = [name for name in settings if name not in {"progress", "json", "verbose", "quiet"}]
-    text = SMALLEST + "".join(f"{name} = {values[name]}\n" for name in mine)
-    assert len(mine) >= 24
-    assert job(tmp_path, text).settings.transfer.max_bandwidth == 200e6
+    instead_of_listing = [["files-from", "null"], ["inventory", "then-list"], ["as-of"]]  # each excludes the others
+    together = [name for name in mine if not any(name in some for some in instead_of_listing)]
+    assert len(together) >= 24
+    (tmp_path / "names").touch()
+    values["files-from"] = f'"{tmp_path}/names"'
+    for some in instead_of_listing:
+        text = SMALLEST + "".join(f"{name} = {values[name]}\n" for name in [*together, *some])
+        assert job(tmp_path, text).settings.transfer.max_bandwidth == 200e6
+
+
+def test_what_excludes_each_other_is_said_of_the_job(tmp_path: Path) -> None:
+    (tmp_path / "names").touch()
+    text = f'{SMALLEST}delete = true\nfiles-from = "{tmp_path}/names"\n'
+    assert "--delete and --files-from exclude each other" in complaint(tmp_path, text)
 
 
 def test_what_jobs_share_is_written_once_and_a_jobs_own_word_goes_first(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from sealift.cli.arguments import did_you_mean
 from sealift.cli.layers import document, excludes_first, read_value, settings_of, settle
 from sealift.cli.options import FILTERS, MIRRORING, Layer, Option
 from sealift.cli.tomllines import line_of
-from sealift.config import Settings, parse_duration
+from sealift.config import Settings, parse_duration, refuse_combinations
 from sealift.errors import ConfigError
 from sealift.selection import Filter, parse_sources
 
@@ -245,6 +245,11 @@ class _Reader:
         if len(self._complaints) > here:
             return None
         settings, _ = settle(self._given, self._environ, _layer(shared), _layer(own))
+        try:
+            refuse_combinations(settings)
+        except ConfigError as error:
+            self._complain(where, error.message)
+            return None
         beside = {key: value for key, value in both.items() if key not in _OPTIONS}
         return Job(name=name, settings=settings, **cast("dict[str, Any]", beside))
 

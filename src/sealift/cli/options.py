@@ -28,7 +28,7 @@ from sealift.config import (
 )
 from sealift.errors import ConfigError
 from sealift.policy.documents import EXTRAS, checked_account, checked_key
-from sealift.selection import Filter
+from sealift.selection import Filter, parse_location
 from sealift.sharding import Shard, parse_shard
 
 MIRRORING = frozenset({"mirror", "plan"})
@@ -72,6 +72,12 @@ def _path(text: str) -> Path:
 
 def _file_or_dash(text: str) -> str:
     return text if text == "-" else str(_existing_file(text, devices=True))
+
+
+def _manifest(text: str) -> str:
+    if not parse_location(text).key:
+        raise ConfigError(f"{text!r} names no manifest: write s3://BUCKET/PATH/manifest.json")
+    return text
 
 
 def _shard(text: str) -> Shard | None:
@@ -169,6 +175,7 @@ MOMENT = Kind(
     toml=(str, datetime, date),
     expects='a time, as in 2026-11-25T02:15:00Z, or "start"',
 )
+MANIFEST = Kind(metavar="s3://BUCKET/KEY", read=_manifest, toml=(str,), expects='"s3://BUCKET/PATH/manifest.json"')
 SHARD = Kind(metavar="I/N|auto|auto/N", read=_shard, toml=(str,), expects='a shard, as in "3/8", or "auto"')
 GLOBS = Kind(metavar="GLOB", read=_glob, toml=(list,), expects='a list of patterns, as in ["*.tmp"]')
 
@@ -350,6 +357,25 @@ OPTIONS: tuple[Option, ...] = (
         "of --files-from: keys end with NUL bytes, not with lines",
         default="false",
         short="0",
+        verbs=MIRRORING,
+    ),
+    _setting(
+        "selection",
+        "inventory",
+        "inventory",
+        MANIFEST,
+        _WHICH,
+        "list nothing, and mirror what this S3 Inventory report lists: the location of its manifest.json",
+        verbs=MIRRORING,
+    ),
+    _setting(
+        "selection",
+        "then_list",
+        "then-list",
+        FLAG,
+        _WHICH,
+        "of --inventory: list as well, afterwards, for what is too new for the report, or gone",
+        default="false",
         verbs=MIRRORING,
     ),
     _setting(
