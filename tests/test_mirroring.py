@@ -438,6 +438,20 @@ async def test_a_refusal_is_believed_over_a_header(server, tmp_path):
     assert (summary.downloaded, summary.kms_throttled) == (1, 1)
 
 
+async def test_a_run_tells_what_kms_was_asked_and_what_it_granted(server, tmp_path):
+    for number in range(30):
+        server.put("bucket", f"sealed-{number}", b"x")
+        server.put("bucket", f"open-{number}", b"x", kms_key=None)
+    server.fault(op="get", key="sealed-7", do=KMS_SLOW_DOWN, times=2)
+    watcher = Watcher()
+    summary = await mirror(server, tmp_path, observer=watcher)
+    assert summary.kms.requests == server.kms_calls + 2 == 32
+    assert summary.kms.quota is not None
+    assert sum(sample.kms_requests for sample in watcher.samples) == 32
+    assert sum(sample.objects for sample in watcher.samples) == summary.downloaded == 60
+    assert watcher.samples[-1].connections == 0
+
+
 async def test_a_plan_takes_the_cap_for_the_rate(server, tmp_path):
     fill(server, {"a": b"x"})
     forecast = await sealift.plan(["s3://bucket"], tmp_path, settings_for(server, kms=KmsSettings(rps=7)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial as bind
 from itertools import pairwise
 
 import anyio
@@ -52,12 +53,12 @@ async def test_nothing_waits_before_the_first_refusal() -> None:
     pace, clock = paced(None)
     assert len(await permits(pace, clock, tasks=8, each=50)) == 400
     assert clock.now == 1000.0
-    assert not pace.limits
+    assert pace.rate is None
 
 
 async def test_no_second_has_more_permits_than_the_cap_whoever_asks() -> None:
     pace, clock = paced(100)
-    assert pace.limits
+    assert pace.rate is not None
     sent = await permits(pace, clock, tasks=7, each=50)
     assert len(sent) == 350
     assert all(later - sooner >= 1 for sooner, later in zip(sent, sent[100:], strict=False))
@@ -69,7 +70,7 @@ async def test_after_a_refusal_permits_wait() -> None:
     await permits(pace, clock, tasks=1, each=100)
     clock.now += 0.5
     pace.refused(1000.0)
-    assert pace.limits
+    assert pace.rate is not None
     sent = await permits(pace, clock, tasks=3, each=20)
     assert sent[-1] > sent[0]
 
@@ -126,3 +127,31 @@ async def test_a_refusal_for_rate_ends_an_outage() -> None:
     assert pace.failed(970.0)
     assert pace.refused(clock.now) == 30
     assert not pace.outage.on
+
+
+async def test_it_is_told_for_how_long_somebody_waited_however_many_did() -> None:
+    pace, clock = paced(10)
+    await permits(pace, clock, tasks=5, each=10)
+    waited = clock.now - 1000.0
+    assert waited > 3
+    assert waited - 0.5 <= pace.waited <= waited
+    clock.now += 100
+    assert pace.waited <= waited, "nobody waits any more"
+
+
+async def test_who_waits_already_is_counted() -> None:
+    pace, clock = paced(0.001)
+    await pace.permit()
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as group:
+            pace._within = bind(_let_pass, clock)
+            group.start_soon(pace.permit)
+            await anyio.wait_all_tasks_blocked()
+            assert pace.waited == 7.0
+            scope.cancel()
+    assert pace.waited == 7.0
+
+
+async def _let_pass(clock: Clock, event: anyio.Event, seconds: float) -> None:
+    clock.now += 7.0
+    await anyio.sleep_forever()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealift.errors import Changed, Integrity, ObjectError, Permanent, Refused, Throttled, Transient
-from sealift.model import Ending, Outcome, RemoteObject, Summary
+from sealift.model import Ending, Outcome, PaceSample, RemoteObject, Summary
 from sealift.tally import FAILURES_IN_SUMMARY, Observer, Observers, Tally, Unobserved
 
 SAME = Outcome(Ending.UP_TO_DATE, "bucket", "same")
@@ -38,6 +38,9 @@ class Witness(Unobserved):
     def retrying(self, error: ObjectError) -> None:
         self.heard.append(("retrying", error))
 
+    def measured(self, sample: PaceSample) -> None:
+        self.heard.append(("measured", sample))
+
     def noted(self, level: Literal["info", "warning"], text: str) -> None:
         self.heard.append((level, text))
 
@@ -53,6 +56,7 @@ def tell_everything(observer: Observer) -> None:
     observer.ended(Outcome(Ending.SKIPPED, "bucket", "key"))
     observer.in_place(2, lambda: iter([SAME] * 2))
     observer.retrying(Transient("lost"))
+    observer.measured(PaceSample(at=1.0, seconds=1.0))
     observer.noted("warning", "look")
     observer.finished(Summary())
 
@@ -68,8 +72,8 @@ def test_every_observer_hears_of_everything_from_when_it_joined() -> None:
     tell_everything(observers)
     observers.add(second)
     tell_everything(observers)
-    assert len(first.heard) == 20
-    assert len(second.heard) == 10
+    assert len(first.heard) == 22
+    assert len(second.heard) == 11
     assert [item[0] for item in second.heard if isinstance(item, tuple)] == [
         "listed",
         "planned",
@@ -79,6 +83,7 @@ def test_every_observer_hears_of_everything_from_when_it_joined() -> None:
         "ended",
         "ended",
         "retrying",
+        "measured",
         "warning",
         "finished",
     ]
@@ -112,6 +117,7 @@ def test_a_throttle_is_counted_by_its_service_and_is_no_retry() -> None:
         tally.retry(error)
     summary = tally.summary(1.0, complete=False)
     assert (summary.kms_throttled, summary.s3_throttled, summary.retries) == (2, 1, 0)
+    assert summary.kms.requests == 2, "KMS was asked, and refused"
 
 
 @pytest.mark.parametrize(("error", "retries"), [(Transient("lost"), 1), (Integrity("short"), 1), (Changed("new"), 0)])

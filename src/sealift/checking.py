@@ -134,6 +134,7 @@ class Checker:
                 by_head = False
             else:
                 if charged:
+                    self._tally.kms_requests += 1
                     say_if_back(self._pace.succeeded(sent), self._tally.observer)
                 return told
 

@@ -182,6 +182,7 @@ class Fetcher:
         tally: Tally,
         tasks: TaskGroup,
         start_over: Callable[[Job, RemoteObject], Awaitable[None]],
+        pace: Pace,
     ) -> None:
         """`start_over` is called with an object's new version, and puts a new job for it in the line.
 
@@ -194,8 +195,8 @@ class Fetcher:
         self._tally = tally
         self._tasks = tasks
         self._start_over = start_over
-        self._pace = Pace(settings.kms.rps, patience=settings.kms.patience)
-        self._checker = Checker(store, self._pace, tally, settings.retry)
+        self._pace = pace
+        self._checker = Checker(store, pace, tally, settings.retry)
         self._jobs: set[Job] = set()
         self._numbers = 0
         self._tickets: dict[int, Ticket[Job]] = {}
@@ -206,6 +207,11 @@ class Fetcher:
         """The names of the partial files that wait for the next run."""
         self.call_off: Callable[[int], None] = _nobody
         """Ends an attempt that is under way. Set by whoever carries attempts out."""
+
+    @property
+    def under_way(self) -> int:
+        """How many attempts were handed out and have not ended."""
+        return len(self._tickets)
 
     async def take(self) -> Attempt | None:
         """See `Decider.take`."""
@@ -305,6 +311,7 @@ class Fetcher:
         job = ticket.job
         if charged or job.refused:
             job.charged = True
+            self._tally.kms_requests += 1
             say_if_back(self._pace.succeeded(ticket.sent), self._tally.observer)
         elif job.charged:
             job.charged = False

@@ -7,6 +7,7 @@ import resource
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial as bind
 
 import anyio
 from anyio.to_thread import run_sync
@@ -19,7 +20,9 @@ from sealift.crew.rule import LOOK_EVERY, CrewRule
 from sealift.fetch import Fetcher, Job, Landing
 from sealift.lanes import Lanes
 from sealift.line import Line
+from sealift.measuring import Sampler
 from sealift.model import RemoteObject
+from sealift.pacing import Pace
 from sealift.s3.store import ObjectStore
 from sealift.tally import Tally
 from sealift.taskgroups import ungrouped
@@ -46,10 +49,12 @@ async def fetch_all(
     """Fetch what `feed` puts in the line and closes it, and return which partial files wait for the next run.
 
     On the `wire`, how many GETs are under way at once is found out, if nobody chose it; the SDK's pool has a fixed
-    size. Where a crew of worker processes may help out, `crew_of` makes it.
+    size. Where a crew of worker processes may help out, `crew_of` makes it. The observer hears of each second.
     Whatever happens, what is on disk of unfinished objects is recorded on the way out. Raises RunError.
     """
     fetchers: list[Fetcher] = []
+    pace = Pace(settings.kms.rps, patience=settings.kms.patience)
+    sampler = Sampler(tally, pace, lambda: sum(fetcher.under_way for fetcher in fetchers))
     try:
         with ungrouped():
             async with anyio.create_task_group() as tasks:
@@ -61,6 +66,7 @@ async def fetch_all(
                     tally=tally,
                     tasks=tasks,
                     start_over=start_over,
+                    pace=pace,
                 )
                 transfer = settings.transfer
                 room = transfer.lanes(descriptors())
@@ -75,12 +81,13 @@ async def fetch_all(
                 fetcher.call_off = lanes.call_off
                 fetchers.append(fetcher)
                 rule = CrewRule(chosen=transfer.processes, cores=cores(), lanes=room)
-                if crew_of is None or not rule.workers:
-                    tasks.start_soon(lanes.run)
-                else:
-                    tasks.start_soon(_share_out, lanes, line, fetcher, transfer, rule, crew_of)
+                carry_out = lanes.run
+                if crew_of is not None and rule.workers:
+                    carry_out = bind(_share_out, lanes, line, fetcher, transfer, rule, crew_of)
+                tasks.start_soon(sampler.during, carry_out)
                 await feed()
     finally:
+        sampler.sample()
         with anyio.CancelScope(shield=True):
             for fetcher in fetchers:
                 await run_sync(fetcher.keep)

@@ -108,6 +108,55 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PaceSample:
+    """What a run did within a second or less, and how fast KMS lets it go. Samples of a run add up to its summary."""
+
+    at: float
+    """When the stretch ended, in seconds since the run began."""
+    seconds: float
+    """How long it was."""
+    bytes: int = 0
+    """Body bytes that came, retries included."""
+    objects: int = 0
+    """Objects that were downloaded, complete and in place."""
+    get_requests: int = 0
+    retries: int = 0
+    connections: int = 0
+    """GETs under way at its end, with those that are handed to worker processes."""
+    kms_requests: int = 0
+    """GETs for which KMS was asked, refused ones included."""
+    kms_throttled: int = 0
+    s3_throttled: int = 0
+    kms_wait: float = 0.0
+    """Seconds of the stretch in which GETs waited for leave to ask KMS."""
+    kms_rate: float | None = None
+    """Requests to KMS a second that were allowed at its end; None: as many as there are."""
+    kms_quota: float | None = None
+    """Requests a second that KMS grants, as far as was found out; None: nothing was refused yet."""
+    kms_changes: int = 0
+    """How often that pace was cut or freed, or had grown by a tenth."""
+    kms_down: bool = False
+    """Whether everything pauses, as KMS is down."""
+
+    @property
+    def throttled(self) -> bool:
+        """Whether KMS's quota, or a cap, held the run back."""
+        return self.kms_throttled > 0 or self.kms_wait > 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KmsUse:
+    """What a run asked of KMS. The fields are those of `kms` in `--json`, in its order."""
+
+    requests: int = 0
+    """GETs for which KMS was asked, refused ones included."""
+    wait_seconds: float = 0.0
+    """How long GETs waited for leave to ask KMS."""
+    quota: float | None = None
+    """Requests a second that KMS granted when it refused some last; None where it refused none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """What a run did. The fields are those of `--json`, in its order.
 
@@ -133,6 +182,7 @@ class Summary:
     seconds: float = 0.0
     complete: bool = False
     failures: tuple[Failure, ...] = field(default=())
+    kms: KmsUse = field(default=KmsUse())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

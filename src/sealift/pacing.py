@@ -42,11 +42,28 @@ class Pace:
         self._within = within
         self._given_back = anyio.Event()
         self._turn = anyio.Lock()
+        self._waiting = 0
+        self._waiting_since = self._waited = 0.0
 
     @property
-    def limits(self) -> bool:
-        """Whether fewer may be sent than could be."""
-        return self._governor.rate is not None
+    def rate(self) -> float | None:
+        """Requests a second that may be sent; None is unlimited."""
+        return self._governor.rate
+
+    @property
+    def quota(self) -> float | None:
+        """Requests a second that KMS granted when it refused some last; None while it refused none."""
+        return self._governor.quota
+
+    @property
+    def changes(self) -> int:
+        """How often the pace was cut or freed, or had grown by a tenth."""
+        return self._governor.changes
+
+    @property
+    def waited(self) -> float:
+        """Seconds in which somebody waited for a permit."""
+        return self._waited + (self._clock() - self._waiting_since if self._waiting else 0.0)
 
     async def permit(self) -> None:
         """Wait for a permit."""
@@ -54,10 +71,18 @@ class Pace:
         if governor.rate is None and not self.outage.on:
             governor.take(self._clock(), 1)
             return
-        async with self._turn:
-            while (seconds := self._delay(self._clock())) is not None:
-                self._given_back = anyio.Event()
-                await self._within(self._given_back, seconds)
+        self._waiting += 1
+        if self._waiting == 1:
+            self._waiting_since = self._clock()
+        try:
+            async with self._turn:
+                while (seconds := self._delay(self._clock())) is not None:
+                    self._given_back = anyio.Event()
+                    await self._within(self._given_back, seconds)
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self._waited += self._clock() - self._waiting_since
 
     def give_back(self) -> None:
         """Hear that a permit was not needed."""

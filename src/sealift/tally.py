@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from sealift.errors import Integrity, ObjectError, Refused, Throttled, Transient
-from sealift.model import Ending, Failure, Forecast, KmsForecast, Outcome, RemoteObject, Summary
+from sealift.model import Ending, Failure, Forecast, KmsForecast, KmsUse, Outcome, PaceSample, RemoteObject, Summary
 
 FAILURES_IN_SUMMARY = 1000
 """The summary's `failures` are at most these; the run's log has all of them."""
@@ -36,6 +36,9 @@ class Observer(Protocol):
 
     def retrying(self, error: ObjectError) -> None:
         """An attempt failed, and another one follows."""
+
+    def measured(self, sample: PaceSample) -> None:
+        """Another second has passed while objects are fetched; the last stretch may be shorter."""
 
     def noted(self, level: Literal["info", "warning"], text: str) -> None:
         """Something that a person may want to know. One line."""
@@ -69,6 +72,9 @@ class Unobserved:
 
     def retrying(self, error: ObjectError) -> None:
         """See `Observer.retrying`."""
+
+    def measured(self, sample: PaceSample) -> None:
+        """See `Observer.measured`."""
 
     def noted(self, level: Literal["info", "warning"], text: str) -> None:
         """See `Observer.noted`."""
@@ -122,6 +128,11 @@ class Observers(Unobserved):
         for observer in self._all:
             observer.retrying(error)
 
+    def measured(self, sample: PaceSample) -> None:
+        """See `Observer.measured`."""
+        for observer in self._all:
+            observer.measured(sample)
+
     def noted(self, level: Literal["info", "warning"], text: str) -> None:
         """See `Observer.noted`."""
         for observer in self._all:
@@ -146,9 +157,13 @@ class Tally:
     escaped: int = 0
     bytes: int = 0
     get_requests: int = 0
+    kms_requests: int = 0
     kms_throttled: int = 0
     s3_throttled: int = 0
     retries: int = 0
+    kms_wait: float = 0.0
+    """Seconds in which GETs waited for leave to ask KMS, as of the last sample."""
+    kms_quota: float | None = None
     failures: list[Failure] = field(default_factory=list)
     forgives_missing: bool = False
     """What does not exist any more is skipped: whoever named it is known to be of an earlier time."""
@@ -170,6 +185,7 @@ class Tally:
         if isinstance(error, Throttled):
             if error.service == "kms":
                 self.kms_throttled += 1
+                self.kms_requests += 1
             else:
                 self.s3_throttled += 1
         elif isinstance(error, (Transient, Integrity)):
@@ -230,6 +246,11 @@ class Tally:
             seconds=round(now - self.started, 3),
             complete=complete,
             failures=tuple(self.failures),
+            kms=KmsUse(
+                requests=self.kms_requests,
+                wait_seconds=round(self.kms_wait, 3),
+                quota=None if self.kms_quota is None else round(self.kms_quota, 1),
+            ),
         )
 
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
+from typing import Any
 
 from sealift.cli.console import Console
-from sealift.cli.progress import MOST_LINES, Progress
+from sealift.cli.progress import MOST_LINES, Progress, pace_of
 from sealift.errors import Throttled, Transient
-from sealift.model import Ending, Outcome, RemoteObject, Summary
+from sealift.model import Ending, Outcome, PaceSample, RemoteObject, Summary
 from tests.support.terminal import Terminal
 
 MIB = 1024 * 1024
@@ -73,8 +75,47 @@ def test_failures_and_throttling_are_part_of_it() -> None:
     progress.retrying(Throttled("slow", service="kms"))
     progress.retrying(Transient("reset"))
     clock.now += 1
-    assert progress.sentence(clock.now) == "1 of 1 object, 0 B of 0 B, 0 B/s, throttled once, 1 failed"
+    assert progress.sentence(clock.now) == "1 of 1 object, 0 B of 0 B, 0 B/s, KMS refused 1, 1 failed"
     assert err.getvalue() == "failed: s3://b/bad\\x1b[2J\\x0akey: it is gone\n"
+
+
+def throttled_second(at: float, **changes: Any) -> PaceSample:
+    return replace(
+        PaceSample(at=at, seconds=1.0, kms_requests=290, kms_throttled=3, kms_rate=291.0, kms_quota=296.0),
+        **changes,
+    )
+
+
+def test_while_kms_refuses_the_line_tells_how_many_requests_it_grants_and_refuses() -> None:
+    progress = Progress(Console(None, io.StringIO()), "bar", clock=Clock())
+    for _ in range(3):
+        progress.retrying(Throttled("slow", service="kms"))
+    progress.measured(throttled_second(1.0))
+    assert progress.sentence(1000.0).endswith(", KMS 287/s, 3 refused")
+    progress.measured(throttled_second(2.0, kms_down=True))
+    assert progress.sentence(1000.0).endswith(", KMS is down")
+    progress.measured(throttled_second(3.0, kms_throttled=0))
+    progress.retrying(Throttled("slow", service="s3"))
+    assert progress.sentence(1000.0).endswith(", KMS refused 3, S3 refused 1")
+
+
+def test_while_a_cap_holds_the_run_back_the_line_tells_what_comes_of_it() -> None:
+    progress = Progress(Console(None, io.StringIO()), "bar", clock=Clock())
+    capped = throttled_second(1.0, kms_throttled=0, kms_requests=99, kms_wait=0.97)
+    for _ in range(3):
+        progress.measured(capped)
+    assert progress.sentence(1000.0).endswith(", KMS 99/s")
+
+
+def test_a_change_of_pace_is_told_to_whoever_wants_to_know_everything() -> None:
+    for verbose in (True, False):
+        err = io.StringIO()
+        progress = Progress(Console(None, err), "none", verbose=verbose)
+        progress.measured(throttled_second(1.0))
+        progress.measured(throttled_second(2.0, kms_changes=4))
+        expected = "pace: 291/s to KMS; 3 of 290 were refused within 1 s, about 296/s are granted\n"
+        assert err.getvalue() == (expected if verbose else "")
+    assert pace_of(PaceSample(at=1.0, seconds=1.0, kms_changes=1)) == "pace: KMS is not held back"
 
 
 def test_an_object_that_is_started_over_takes_its_bytes_back() -> None:

@@ -31,6 +31,13 @@ def test_no_size_reads_as_1024_of_a_smaller_unit(number: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("requests", "text"), [(0.0, "0.0/s"), (3.72, "3.7/s"), (9.96, "10/s"), (286.6, "287/s"), (9_600.0, "9,600/s")]
+)
+def test_requests_a_second_have_as_many_digits_as_count(requests: float, text: str) -> None:
+    assert quantities.per_second(requests) == text
+
+
+@pytest.mark.parametrize(
     ("seconds", "text"),
     [(0.0, "0.0 s"), (59.94, "59.9 s"), (59.96, "0:01:00"), (3723.4, "1:02:03"), (1e6, "277:46:40")],
 )

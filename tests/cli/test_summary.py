@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sealift.cli.forecast import fetch_line, totals
 from sealift.cli.summary import advice, as_json, table
-from sealift.model import Failure, Forecast, RemoteObject, Summary
+from sealift.model import Failure, Forecast, KmsUse, RemoteObject, Summary
 
 FAILURES = (
     Failure("b", "one", "NoSuchKey", "it is gone"),
@@ -29,6 +29,7 @@ SUMMARY = Summary(
     get_requests=12_500,
     kms_throttled=40,
     seconds=30.0,
+    kms=KmsUse(requests=12_385, wait_seconds=29.25, quota=411.6),
     complete=False,
     failures=FAILURES,
 )
@@ -42,7 +43,7 @@ def test_the_table_lines_up_and_groups_what_failed() -> None:
         "failed             3",
         "not reached        2",
         "GET requests  12,500  3.0 GiB in 30.0 s, 102.4 MiB/s",
-        "KMS refusals      40  the KMS asked for fewer requests",
+        "KMS requests  12,385  40 refused, waited for 29.2 s, KMS allows about 412/s",
         "",
         "failed:",
         "  AccessDenied: 2 objects, for example s3://b/two",
@@ -69,6 +70,7 @@ def test_json_has_the_fields_in_the_order_of_its_document() -> None:
     transfer, plan, *_ = [json.loads(block) for block in re.findall("```json\n(.*?)```", document, re.DOTALL)]
     assert list(json.loads(as_json(SUMMARY))) == list(transfer)
     assert list(json.loads(as_json(Forecast()))) == list(plan)
+    assert list(json.loads(as_json(SUMMARY))["kms"]) == list(transfer["kms"])
     assert list(json.loads(as_json(Forecast()))["kms"]) == list(plan["kms"])
     assert list(json.loads(as_json(SUMMARY))["failures"][0]) == list(transfer["failures"][0])
 

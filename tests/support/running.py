@@ -16,7 +16,7 @@ from sealift import (
     TransferSettings,
 )
 from sealift.errors import ObjectError
-from sealift.model import Outcome
+from sealift.model import Outcome, PaceSample
 from sealift.tally import Unobserved
 from tests.support.faultserver import FaultServer
 
@@ -72,6 +72,7 @@ class Watcher(Unobserved):
         self.outcomes: list[Outcome] = []
         self.retried: list[ObjectError] = []
         self.notes: list[str] = []
+        self.samples: list[PaceSample] = []
         self.position = 0
         self.due = 0
 
@@ -84,6 +85,9 @@ class Watcher(Unobserved):
     def restarted(self, size, received) -> None:
         self.due -= size
         self.position -= received
+
+    def measured(self, sample) -> None:
+        self.samples.append(sample)
 
     def ended(self, outcome) -> None:
         self.outcomes.append(outcome)

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal
 
 from sealift.cli.console import Console
-from sealift.cli.quantities import count, duration, objects, rate, size
+from sealift.cli.quantities import count, duration, objects, per_second, rate, size
 from sealift.errors import ObjectError, Throttled
-from sealift.model import Ending, Outcome, RemoteObject, Summary
+from sealift.model import Ending, Outcome, PaceSample, RemoteObject, Summary
 from sealift.tally import Unobserved
 
 if TYPE_CHECKING:
@@ -59,10 +59,12 @@ class Progress(Unobserved):
         self._tell_failures = tell_failures
         self._clock = clock
         self._bar: Bar | None = None
-        self._listed = self._ended = self._failed = self._to_fetch = self._fetched = self._throttled = 0
+        self._listed = self._ended = self._failed = self._to_fetch = self._fetched = 0
+        self._refused: dict[str, int] = {"kms": 0, "s3": 0}
         self._total = self._done = 0
         self._told = {"failed": 0, "warning": 0}
         self._samples: deque[tuple[float, int, int]] = deque([(clock(), 0, 0)])
+        self._lately: deque[PaceSample] = deque(maxlen=int(RATE_WINDOW))
 
     # What happens is counted.
 
@@ -109,9 +111,16 @@ class Progress(Unobserved):
 
     def retrying(self, error: ObjectError) -> None:
         """See `Observer.retrying`."""
-        self._throttled += isinstance(error, Throttled)
+        if isinstance(error, Throttled):
+            self._refused[error.service] += 1
         if self._verbose:
             self._console.err(f"again: s3://{error.bucket}/{error.key}: {error.message}")
+
+    def measured(self, sample: PaceSample) -> None:
+        """See `Observer.measured`."""
+        self._lately.append(sample)
+        if self._verbose and sample.kms_changes:
+            self._console.err(pace_of(sample))
 
     def noted(self, level: Literal["info", "warning"], text: str) -> None:
         """See `Observer.noted`."""
@@ -161,8 +170,7 @@ class Progress(Unobserved):
                 f"{size(self._done)} of {size(max(self._total, self._done))}",
                 *self._pace(now),
             ]
-        if self._throttled:
-            facts.append(f"throttled {count(self._throttled)} times" if self._throttled > 1 else "throttled once")
+        facts += self._throttling()
         if self._failed:
             facts.append(f"{count(self._failed)} failed")
         return ", ".join(facts)
@@ -187,6 +195,21 @@ class Progress(Unobserved):
         speed = max(0.0, (self._done - done) / (now - then))
         return [rate(speed), *([f"{duration(seconds)} left"] if seconds > 0 else [])]
 
+    def _throttling(self) -> list[str]:
+        """Return what is refused, and while KMS holds the run back, how many requests a second it gets through."""
+        kms, s3 = self._refused["kms"], self._refused["s3"]
+        facts = []
+        if self._lately and self._lately[-1].kms_down:
+            facts.append("KMS is down")
+        elif self._lately and self._lately[-1].throttled:
+            granted = sum(sample.kms_requests - sample.kms_throttled for sample in self._lately)
+            facts.append(f"KMS {per_second(granted / sum(sample.seconds for sample in self._lately))}")
+            if kms:
+                facts.append(f"{count(kms)} refused")
+        elif kms:
+            facts.append(f"KMS refused {count(kms)}")
+        return [*facts, f"S3 refused {count(s3)}"] if s3 else facts
+
     def _tell(self, kind: Literal["failed", "warning"], line: str) -> None:
         """Write the line, if it is one of the first of its kind."""
         self._told[kind] += 1
@@ -195,3 +218,14 @@ class Progress(Unobserved):
         elif self._told[kind] == MOST_LINES + 1:
             more = "failures: the summary counts them, and the run's log in DEST/.sealift/runs names them all"
             self._console.err(f"more {more if kind == 'failed' else 'warnings are not shown'}")
+
+
+def pace_of(sample: PaceSample) -> str:
+    """Say what the pace of KMS is now, and why."""
+    if sample.kms_rate is None:
+        return "pace: KMS is not held back"
+    refused = (
+        f"{count(sample.kms_throttled)} of {count(sample.kms_requests)} were refused within {sample.seconds:.0f} s"
+    )
+    quota = "" if sample.kms_quota is None else f", about {per_second(sample.kms_quota)} are granted"
+    return f"pace: {per_second(sample.kms_rate)} to KMS; {refused}{quota}"

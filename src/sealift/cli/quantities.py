@@ -34,6 +34,11 @@ def rate(bytes_per_second: float) -> str:
     return f"{size(bytes_per_second)}/s"
 
 
+def per_second(requests: float) -> str:
+    """`3.7/s`, `287/s`, `9,600/s`."""
+    return f"{requests:.1f}/s" if requests < 9.95 else f"{requests:,.0f}/s"
+
+
 def duration(seconds: float) -> str:
     """`3.2 s` below a minute, `1:02:03` above."""
     if seconds < 59.95:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 
-from sealift.cli.quantities import count, duration, objects, rate, size
+from sealift.cli.quantities import count, duration, objects, per_second, rate, size
 from sealift.cli.status import FAILED, INTERRUPTED
 from sealift.model import Failure, Forecast, Summary
 
@@ -33,7 +33,7 @@ def table(summary: Summary, *, of_one: bool = False) -> list[str]:
         *_unless_zero("deleted", summary.deleted),
         *_unless_zero("escaped keys", summary.escaped),
         ("GET requests", count(summary.get_requests), received),
-        *_unless_zero("KMS refusals", summary.kms_throttled, "the KMS asked for fewer requests"),
+        *_unless_zero("KMS requests", summary.kms.requests, _kms(summary)),
         *_unless_zero("S3 refusals", summary.s3_throttled, "S3 asked for fewer requests"),
         *_unless_zero("retries", summary.retries),
     ]
@@ -90,6 +90,18 @@ def _verified(summary: Summary) -> str:
     if summary.verified >= summary.downloaded:
         return "all verified by S3's checksums"
     return f"{count(summary.verified)} verified by S3's checksums"
+
+
+def _kms(summary: Summary) -> str:
+    """Say what came of the requests to KMS."""
+    said = []
+    if summary.kms_throttled:
+        said.append(f"{count(summary.kms_throttled)} refused")
+    if summary.kms.wait_seconds >= 0.05:
+        said.append(f"waited for {duration(summary.kms.wait_seconds)}")
+    if summary.kms.quota is not None:
+        said.append(f"KMS allows about {per_second(summary.kms.quota)}")
+    return ", ".join(said)
 
 
 def _unless_zero(name: str, number: int, remark: str = "") -> list[tuple[str, str, str]]:
