@@ -4,6 +4,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sealift.model import Ending, Failure, Outcome, Summary
+from sealift.errors import SourceError
+from sealift.model import Ending, Failure, Outcome, PaceSample, Summary
 from sealift.runlog import KEPT, RunLog
 from tests.support.smalldisk import small_tmpfs
 
@@ -42,8 +44,10 @@ def failed(key: str) -> Outcome:
 
 
 def test_a_run_is_one_json_object_a_line(tmp_path: Path, runs: int) -> None:
-    log = RunLog(runs, NIGHT)
-    log.ended(Outcome(Ending.DOWNLOADED, "bucket", "a/b", 7, path="a/b"))
+    log = RunLog(runs, NIGHT, sources=["s3://bucket"], dest="/data")
+    with log.telling_how():
+        pass
+    log.ended(Outcome(Ending.DOWNLOADED, "bucket", "a/b", 7, path="a/b", seconds=0.25, replaced=True))
     log.ended(Outcome(Ending.UP_TO_DATE, "bucket", "same", 7, path="same"))
     log.in_place(1, lambda: iter([Outcome(Ending.UP_TO_DATE, "bucket", "same too", 7, path="same too")]))
     log.ended(Outcome(Ending.SKIPPED, "bucket", "left", 7, path="left"))
@@ -52,7 +56,16 @@ def test_a_run_is_one_json_object_a_line(tmp_path: Path, runs: int) -> None:
     log.finished(Summary(listed=4, failures=(Failure("bucket", "c", "AccessDenied", "refused"),)))
     *events, last = lines_of(tmp_path, log)
     assert events == [
-        {"event": "downloaded", "bucket": "bucket", "key": "a/b", "size": 7, "path": "a/b"},
+        {"event": "began", "at": "2024-05-17T02:30:00.000000Z", "sources": ["s3://bucket"], "dest": "/data"},
+        {
+            "event": "downloaded",
+            "bucket": "bucket",
+            "key": "a/b",
+            "size": 7,
+            "path": "a/b",
+            "seconds": 0.25,
+            "replaced": True,
+        },
         {"event": "skipped", "bucket": "bucket", "key": "left", "size": 7, "path": "left"},
         {
             "event": "failed",
@@ -69,6 +82,37 @@ def test_a_run_is_one_json_object_a_line(tmp_path: Path, runs: int) -> None:
     assert isinstance(summary, dict)
     assert summary["listed"] == 4
     assert summary["failures"] == [], "every one of them has its own line"
+    assert (last["how"], last["status"], last["error"]) == ("ended", 1, "")
+
+
+def test_a_log_tells_how_the_run_ended(tmp_path: Path, runs: int) -> None:
+    refused = RunLog(runs, NIGHT)
+    with pytest.raises(SourceError), refused.telling_how():
+        raise SourceError("there is no such bucket")
+    stopped = RunLog(runs, NIGHT + timedelta(1))
+    with pytest.raises(KeyboardInterrupt), stopped.telling_how():
+        raise KeyboardInterrupt
+    good = RunLog(runs, NIGHT + timedelta(2))
+    with good.telling_how():
+        pass
+    last = []
+    for log in (refused, stopped, good):
+        log.finished(Summary(complete=True))
+        last.append(lines_of(tmp_path, log)[-1])
+    assert [(line["how"], line["status"], line["error"]) for line in last] == [
+        ("error", 5, "there is no such bucket"),
+        ("cancelled", 1, ""),
+        ("ended", 0, ""),
+    ]
+
+
+def test_each_second_has_a_line(tmp_path: Path, runs: int) -> None:
+    log = RunLog(runs, NIGHT)
+    log.measured(PaceSample(at=1.00049, seconds=1.0, bytes=7, kms_requests=3, kms_quota=None))
+    log.finished(Summary())
+    _, pace, _ = lines_of(tmp_path, log)
+    assert pace.items() >= {"event": "pace", "at": 1.0, "bytes": 7, "kms_requests": 3, "kms_quota": None}.items()
+    assert pace.keys() == {"event"} | {field.name for field in fields(PaceSample)}
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -80,7 +124,7 @@ def test_no_key_breaks_a_line_or_reaches_a_terminal_raw(tmp_path: Path, runs: in
     log.finished(Summary())
     raw = (tmp_path / log.name).read_bytes()
     assert all(32 <= byte < 127 or byte == 10 for byte in raw)
-    failure, download, _ = lines_of(tmp_path, log)
+    _, failure, download, _ = lines_of(tmp_path, log)
     # A pair of surrogates in a row reads back as the character that it spells.
     same = key.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
     assert failure["key"] == download["key"] == download["path"] == same
@@ -156,7 +200,7 @@ def test_a_full_disk_cuts_the_log_short_and_nothing_else(small_disk: Path) -> No
         log.ended(failed(f"key-{number}"))
     log.finished(Summary())
     os.close(descriptor)
-    *whole, _ = (small_disk / log.name).read_bytes().split(b"\n")
+    _, *whole, _ = (small_disk / log.name).read_bytes().split(b"\n")
     keys = [json.loads(line)["key"] for line in whole]
     assert keys
     assert keys == [f"key-{number}" for number in range(len(keys))]

@@ -288,7 +288,7 @@ class Diff:
         else:
             in_the_way = LocalPath(path.segments[: facts.depth], escaped=False, directory=False)
             return Blocked(in_the_way.text, depth=facts.depth, kind=facts.kind)
-        return self._job(remote, place)
+        return self._job(remote, place, replaces=isinstance(facts, File))
 
     def _in_place_beside(self, facts: Local, remote: RemoteObject, path: LocalPath) -> bool:
         if not isinstance(facts, File):
@@ -308,9 +308,9 @@ class Diff:
             self._found.records.append(record._replace(seal=seal, key=remote.key))
         return found is not Standing.OUTDATED
 
-    def _job(self, remote: RemoteObject, place: Place) -> Job:
+    def _job(self, remote: RemoteObject, place: Place, *, replaces: bool = False) -> Job:
         size = part_size_for(remote.size, self._settings.transfer.part_size)
-        job = Job(remote, size, target=place, done=self._left_over(remote))
+        job = Job(remote, size, target=place, done=self._left_over(remote), replaces=replaces)
         self._tally.observer.planned(remote, place.path.text, job.due, count_parts(remote.size, size, job.done))
         return job
 

@@ -133,6 +133,10 @@ class Job:
     """What S3 said of its checksum when it was asked, nothing where it has none; None: it was not asked."""
     sums: Sums | None = None
     """The CRCs of what came in parts in this run."""
+    began: float = 0.0
+    """When its first GET was sent, in seconds of the monotonic clock."""
+    replaces: bool = False
+    """A file is in its place."""
     filing: anyio.Lock | None = None
     """Held while the partial file is opened, recorded or landed."""
 
@@ -240,6 +244,7 @@ class Fetcher:
             self._tickets[self._numbers] = ticket
             self._tally.get_requests += 1
             ticket.sent = time.monotonic()
+            job.began = job.began or ticket.sent
             return Attempt(self._numbers, job.remote, part, self._landing.name(job), spot)
         return None
 

@@ -120,8 +120,10 @@ async def mirror(
             whole = await run_sync(_whole, destination, settings)
             await arrange(destination, whole, shard, run.warn_from_anywhere)
             state = whole if shard is None else part_of(whole, shard)
-            observers.add(await run_sync(_begin_log, destination, settings))
+            log = await run_sync(_begin_log, destination, settings, sources)
+            observers.add(log)
             with (
+                log.telling_how(),
                 await run_sync(_open_ledger, whole, settings, run) or nullcontext() as ledger,
                 await run_sync(_begin_listed, settings, state) or nullcontext() as listed,
                 await run_sync(_open_names, settings) or nullcontext() as names,
@@ -132,7 +134,7 @@ async def mirror(
                     async with run.inventory(store, state):
                         await run.mirror(store, destination, ledger, listed)
                 await run.name_missing_shards(whole)
-            run.judge()
+                run.judge()
     except RunError as error:
         error.summary = run.summary()
         raise
@@ -222,7 +224,7 @@ def _open_names(settings: Settings) -> Names | None:
     return None if chosen.files_from is None else Names.open(chosen.files_from, null=chosen.null)
 
 
-def _begin_log(destination: Destination, settings: Settings) -> RunLog:
+def _begin_log(destination: Destination, settings: Settings, sources: Sequence[str]) -> RunLog:
     chosen, shard = settings.storage.state, settings.selection.shard
     below = () if shard is None else (SHARDS, shard.name)
     try:
@@ -231,7 +233,7 @@ def _begin_log(destination: Destination, settings: Settings) -> RunLog:
         else:
             directory_fd = os.open(chosen.joinpath(*below, "runs"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            return RunLog(directory_fd, datetime.now(UTC))
+            return RunLog(directory_fd, datetime.now(UTC), sources=sources, dest=str(destination.path.absolute()))
         finally:
             os.close(directory_fd)
     except OSError as error:

@@ -95,6 +95,10 @@ class Outcome:
     escaped: bool = False
     error: str = ""
     message: str = ""
+    seconds: float = 0.0
+    """From its first GET in this run to its place."""
+    replaced: bool = False
+    """An older file was in its place."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ is somebody's own: it is never touched, and the object fails.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 
 import anyio
@@ -107,13 +108,23 @@ class WayMaker:
             await self._move(path)
         return place
 
-    def outcome(self, remote: RemoteObject, path: LocalPath, ending: Ending) -> Outcome:
+    def outcome(
+        self,
+        remote: RemoteObject,
+        path: LocalPath,
+        ending: Ending,
+        *,
+        seconds: float = 0.0,
+        replaced: bool = False,
+    ) -> Outcome:
         """Return the outcome of an object that is in place at `path`.
 
         An object is counted as escaped once: here, or when its file was moved.
         """
         escaped = path.escaped and path.segments not in self._moved
-        return Outcome(ending, remote.bucket, remote.key, remote.size, path.text, escaped)
+        return Outcome(
+            ending, remote.bucket, remote.key, remote.size, path.text, escaped, seconds=seconds, replaced=replaced
+        )
 
     async def _has_objects_below(self, place: Place) -> bool:
         """Say whether the directory at an object's own name is the mirror's."""
@@ -239,7 +250,8 @@ class TreeLanding:
         if self._recorder is not None:
             remote = job.remote
             self._recorder.record(recorded(remote, place.path.text, remote.last_modified_ns, job.checksum or None))
-        return self._way.outcome(job.remote, place.path, Ending.DOWNLOADED)
+        seconds = time.monotonic() - job.began if job.began else 0.0
+        return self._way.outcome(job.remote, place.path, Ending.DOWNLOADED, seconds=seconds, replaced=job.replaces)
 
     def _commit(self, job: Job, place: Place, partial: PartialFile) -> None:
         self._destination.place(partial, place.path, job.remote.last_modified_ns, sync=self._sync)

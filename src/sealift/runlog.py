@@ -1,18 +1,31 @@
-"""The run's log: one JSON line an object that was not simply up to date, in DEST/.sealift/runs/."""
+"""The run's log in DEST/.sealift/runs/: a JSON line an object that was not simply up to date, and one a second of pace.
+
+    {"event": "began", "at": "2026-11-26T01:15:03.482911Z", "sources": ["s3://b/p/"], "dest": "/data"}
+    {"event": "downloaded", "bucket": "b", "key": "p/k", "size": 7, "path": "k", "seconds": 0.021, "replaced": false}
+    {"event": "failed", "bucket": "b", "key": "p/l", "size": 7, "error": "AccessDenied", "message": "..."}
+    {"event": "deleted", "bucket": "b", "key": "p/m", "size": 7, "path": "m"}; and "skipped"
+    {"event": "warning", "message": "..."}; and "info"
+    {"event": "pace", "at": 1.0, "seconds": 1.0, ...}, see `PaceSample`
+    {"event": "finished", "how": "ended", "status": 0, "error": "", "summary": {...}}
+
+`how` is `ended`, `error`, or `cancelled` (by a signal or a deadline); `status` is the exit status, 1 where it was
+cancelled. Of a run that was killed, the last line is missing.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii as _quoted
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
-from sealift.model import Ending, Outcome, Summary
+from sealift.errors import SealiftError
+from sealift.model import Ending, Outcome, PaceSample, Summary
 from sealift.tally import Unobserved
 
 KEPT = 30
@@ -25,8 +38,10 @@ LARGEST = 256 * 1024 * 1024
 class RunLog(Unobserved):
     """Writes a run's log. Lines are buffered; `finished` writes them out."""
 
-    def __init__(self, directory_fd: int, now: datetime) -> None:
+    def __init__(self, directory_fd: int, now: datetime, *, sources: Sequence[str] = (), dest: str = "") -> None:
         """Begin the log of a run that begins at `now`, in the open directory `directory_fd`; drop the oldest logs."""
+        self._how: Literal["ended", "error", "cancelled"] = "cancelled"
+        self._error: SealiftError | None = None
         self.name = f"{now.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}.jsonl"
         _drop_oldest(directory_fd)
         descriptor = os.open(
@@ -35,6 +50,18 @@ class RunLog(Unobserved):
         self._file: IO[str] = os.fdopen(descriptor, "w", encoding="ascii")
         self._left = LARGEST
         self._broken = False
+        at = f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+        self._write_event("began", at=at, sources=list(sources), dest=dest)
+
+    @contextmanager
+    def telling_how(self) -> Iterator[None]:
+        """Enclose the run, to hear how it ends."""
+        try:
+            yield
+        except SealiftError as error:
+            self._how, self._error = "error", error
+            raise
+        self._how = "ended"
 
     def ended(self, outcome: Outcome) -> None:
         """See `Observer.ended`."""
@@ -48,6 +75,9 @@ class RunLog(Unobserved):
             )
             if outcome.ending is Ending.FAILED:
                 text += f'"error": {_quoted(outcome.error)}, "message": {_quoted(outcome.message)}}}\n'
+            elif outcome.ending is Ending.DOWNLOADED:
+                replaced = "true" if outcome.replaced else "false"
+                text += f'"path": {_quoted(outcome.path)}, "seconds": {outcome.seconds:.3f}, "replaced": {replaced}}}\n'
             else:
                 text += f'"path": {_quoted(outcome.path)}}}\n'
             self._write(text)
@@ -57,13 +87,30 @@ class RunLog(Unobserved):
 
     def noted(self, level: Literal["info", "warning"], text: str) -> None:
         """See `Observer.noted`."""
-        self._write(json.dumps({"event": level, "message": text}) + "\n")
+        self._write_event(level, message=text)
+
+    def measured(self, sample: PaceSample) -> None:
+        """See `Observer.measured`."""
+        if self._left > 0:
+            facts = asdict(sample).items()
+            self._write_event("pace", **{k: round(v, 3) if isinstance(v, float) else v for k, v in facts})
 
     def finished(self, summary: Summary) -> None:
         """See `Observer.finished`."""
+        left = self._how == "cancelled" or summary.failed or summary.pending or not summary.complete
+        status = int(bool(left)) if self._error is None else self._error.exit_status
         with suppress(OSError):  # the disk may be full, which the run has found out and says by itself
-            self._write(json.dumps({"event": "finished", "summary": asdict(summary) | {"failures": []}}) + "\n")
+            self._write_event(
+                "finished",
+                how=self._how,
+                status=status,
+                error="" if self._error is None else self._error.message,
+                summary=asdict(summary) | {"failures": []},
+            )
             self._file.close()
+
+    def _write_event(self, event: str, **facts: Any) -> None:  # noqa: ANN401 - what JSON can hold
+        self._write(json.dumps({"event": event, **facts}) + "\n")
 
     def _write(self, text: str) -> None:
         if self._broken:

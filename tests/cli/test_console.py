@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
@@ -54,6 +56,19 @@ def test_what_is_drawn_steps_aside_for_a_line() -> None:
     console.drawing = Drawing(err)
     console.err("line")
     assert err.getvalue() == "<clear>line\n<refresh>"
+
+
+def test_lines_may_be_json() -> None:
+    err = io.StringIO()
+    console = Console(None, err)
+    console.as_json = True
+    console.err("sealift: a key\x1b[2J: 🦭", "error", key="k\n")
+    console.err("warning: look")
+    first, second = map(json.loads, err.getvalue().splitlines())
+    assert datetime.fromisoformat(first.pop("time")).tzinfo is UTC
+    assert first == {"level": "error", "message": "a key\x1b[2J: 🦭", "key": "k\n"}
+    assert (second["level"], second["message"]) == ("info", "look")
+    assert err.getvalue().isascii()
 
 
 def test_a_locale_without_the_character_is_no_reason_to_stop() -> None:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from sealift.cli.jobfile import Job, JobFileError, read_jobs
-from sealift.cli.options import MIRRORING, OPTIONS, Layer
+from sealift.cli.options import OPTIONS, Layer
 from sealift.config import MaxDelete, Settings
 from sealift.errors import ConfigError
 from sealift.selection import Filter
@@ -55,8 +55,8 @@ def test_a_job_takes_every_setting_of_a_mirror(tmp_path: Path) -> None:
     values = dict(re.findall(r"^(?:# )?([a-z-]+) = ([^#\n]+)", example, re.MULTILINE))
     (tmp_path / "ca.pem").touch()
     values["ca-bundle"] = f'"{tmp_path}/ca.pem"'
-    settings = [option.name for option in OPTIONS if option.place and option.verbs >= MIRRORING]
-    mine = [name for name in settings if name not in {"progress", "json", "verbose", "quiet"}]
+    settings = [option.name for option in OPTIONS if option.place and "mirror" in option.verbs]
+    mine = [name for name in settings if name not in {"progress", "json", "verbose", "quiet", "log-format"}]
     instead_of_listing = [["files-from", "null"], ["inventory", "then-list"], ["as-of"]]  # each excludes the others
     together = [name for name in mine if not any(name in some for some in instead_of_listing)]
     assert len(together) >= 24
@@ -64,7 +64,9 @@ def test_a_job_takes_every_setting_of_a_mirror(tmp_path: Path) -> None:
     values["files-from"] = f'"{tmp_path}/names"'
     for some in instead_of_listing:
         text = SMALLEST + "".join(f"{name} = {values[name]}\n" for name in [*together, *some])
-        assert job(tmp_path, text).settings.transfer.max_bandwidth == 200e6
+        read = job(tmp_path, text)
+        assert read.settings.transfer.max_bandwidth == 200e6
+        assert read.metrics == Path("/var/lib/prometheus/node-exporter/sealift.prom")
 
 
 def test_what_excludes_each_other_is_said_of_the_job(tmp_path: Path) -> None:
@@ -214,6 +216,8 @@ def test_jobs_that_would_be_in_each_others_way_are_refused(tmp_path: Path) -> No
     assert complaint(tmp_path, TWO.format("/data/1", "/state")) == (
         "9: jobs.b.state: a has the same, with another dest: one for each, as in …/${JOB}"
     )
+    metrics = "[defaults]\nmetrics = '/m.prom'\n" + TWO.format("/data/1", "/state2")
+    assert complaint(tmp_path, metrics) == "8: jobs.b.metrics: a has the same: one for each, as in …/${JOB}.prom"
     assert len(read_jobs(written(tmp_path, TWO.format("/data/2", "/state")), {}).jobs) == 2
     assert len(read_jobs(written(tmp_path, TWO.format("/data/1", "/state2")), {}).jobs) == 2
 

@@ -197,3 +197,23 @@ def test_a_file_that_is_wrong_runs_nothing(server: FaultServer, file: Path, caps
         ]
     assert server.requests == []
     assert list(file.parent.iterdir()) == [file]
+
+
+def test_each_job_may_have_metrics(server: FaultServer, file: Path, capsys: Captured) -> None:
+    file.write_text(file.read_text().replace("[defaults]\n", '[defaults]\nmetrics = "${HERE}/${JOB}.prom"\n'))
+    assert main(["run", str(file), "a", "b"]) == 0
+    for name in "ab":
+        text = (file.parent / f"{name}.prom").read_text()
+        assert f'sealift_run_objects{{dest="{file.parent}/{name}",result="downloaded"}} 1.0\n' in text
+    assert (
+        main(["mirror", "s3://bucket/c", str(file.parent / "c"), "--metrics", str(file.parent / "no" / "c.prom")]) == 0
+    )
+    assert "c.prom cannot be written: No such file or directory" in capsys.readouterr().err
+
+
+def test_all_that_jobs_say_may_be_json(server: FaultServer, file: Path, capsys: Captured) -> None:
+    server.fault(op="get", key="b/b.txt", do=Answer(400, "KMS.DisabledException", "It is disabled"), times=None)
+    assert main(["run", str(file), "b", "--log-format", "json"]) == 1
+    failed, advice = map(json.loads, capsys.readouterr().err.splitlines())
+    assert failed.items() >= {"job": "b", "level": "error", "key": "b/b.txt", "error": "KMS.DisabledException"}.items()
+    assert advice["job"] == "b"

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
-from typing import Protocol, TextIO
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Literal, Protocol, TextIO
 
 from sealift.cli.printable import printable
 from sealift.errors import LocalStorageError
+
+Level = Literal["info", "warning", "error"]
 
 
 class StandardOutputClosed(Exception):
@@ -33,6 +38,8 @@ class Console:
         self._unflushed = False
         self.stderr = Unbreakable(err)
         self.drawing: Drawing | None = None
+        self.as_json = False
+        """Whether what goes to standard error are JSON objects, one a line."""
         for stream in (out, err):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")  # a locale without the character is no reason to stop
@@ -50,11 +57,11 @@ class Console:
         """Hand everything to the operating system. Raises StandardOutputClosed, LocalStorageError."""
         self._write("")
 
-    def err(self, line: str) -> None:
-        """Write a line to standard error, above whatever is drawn there. Never raises."""
+    def err(self, line: str, level: Level = "info", **facts: object) -> None:
+        """Write a line to standard error, above whatever is drawn there; in JSON, with the `facts`. Never raises."""
         if self.drawing is not None:
             self.drawing.clear()
-        self.stderr.write(f"{printable(line)}\n")
+        self.stderr.write(f"{_as_json(line, level, facts) if self.as_json else printable(line)}\n")
         self.stderr.flush()
         if self.drawing is not None:
             self.drawing.refresh()
@@ -92,6 +99,12 @@ class Console:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, descriptor)
         os.close(nowhere)
+
+
+def _as_json(line: str, level: Level, facts: Mapping[str, object]) -> str:
+    at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+    message = line.removeprefix("sealift: ").removeprefix("warning: ")
+    return json.dumps({"time": at, "level": level, "message": message, **facts}, ensure_ascii=True)
 
 
 class Unbreakable:

@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StandardOutputClosed:
         return PIPE_CLOSED
     except SealiftError as error:
-        console.err(f"sealift: {error.message}")
+        console.err(f"sealift: {error.message}", "error", error=error.code)
         return error.exit_status
     except KeyboardInterrupt:  # before there was anything to stop
         return INTERRUPTED
@@ -55,6 +55,7 @@ def _obey(command: Command, console: Console) -> int:
             write(line)
         return IN_PLACE if command.asks else USAGE
     settings, display = settle(command.layer, os.environ)
+    console.as_json = display.log_format == "json"
     from sealift.cli import verbs
 
     if command.verb in ("sandbox", "demo"):

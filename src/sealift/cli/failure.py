@@ -18,12 +18,12 @@ def say(error: BaseException, console: Console, *, verbose: bool) -> None:
     if isinstance(error, StandardOutputClosed):
         return
     if isinstance(error, SealiftError):
-        console.err(f"sealift: {error.message}")
+        console.err(f"sealift: {error.message}", "error", error=error.code or type(error).__name__)
         return
     secrets = [os.environ.get(name, "") for name in _SECRETS]
     if verbose:
         for line in redacted("".join(traceback.format_exception(error)), secrets).splitlines():
-            console.err(line)
+            console.err(line, "error")
     how = "the traceback above" if verbose else "the traceback that -v shows"
     what = redacted(f"{type(error).__name__}: {error}", secrets)
-    console.err(f"sealift: {what} (a bug in Sealift: please report it to its maintainers, with {how})")
+    console.err(f"sealift: {what} (a bug in Sealift: please report it to its maintainers, with {how})", "error")

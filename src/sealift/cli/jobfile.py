@@ -19,7 +19,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from sealift.cli.arguments import did_you_mean
 from sealift.cli.layers import document, excludes_first, read_value, settings_of, settle
-from sealift.cli.options import FILTERS, MIRRORING, Layer, Option
+from sealift.cli.options import FILTERS, Layer, Option
 from sealift.cli.tomllines import line_of
 from sealift.config import Settings, parse_duration, refuse_combinations
 from sealift.errors import ConfigError
@@ -44,6 +44,7 @@ class Job:
     on_success: tuple[str, ...] = ()
     on_failure: tuple[str, ...] = ()
     """Commands, word by word."""
+    metrics: Path | None = None
 
     def seconds_left(self, began: datetime, now: datetime) -> float | None:
         """Return how long it may take that begins `now`, in a run that `began`; None for as long as it likes.
@@ -162,7 +163,7 @@ def _command(value: object) -> tuple[str, ...]:
 _OPTIONS = {
     option.name: option
     for option in settings_of()
-    if option.verbs >= MIRRORING and option.place and option.place[0] != "display"
+    if "mirror" in option.verbs and option.place and (option.place[0] != "display" or option.name == "metrics")
 }
 """The settings of a mirror. How runs are shown is the command line's business."""
 
@@ -244,14 +245,14 @@ class _Reader:
             self._complain(where, "no-sign-request and request-payer exclude each other: only those who sign can pay")
         if len(self._complaints) > here:
             return None
-        settings, _ = settle(self._given, self._environ, _layer(shared), _layer(own))
+        settings, display = settle(self._given, self._environ, _layer(shared), _layer(own))
         try:
             refuse_combinations(settings)
         except ConfigError as error:
             self._complain(where, error.message)
             return None
         beside = {key: value for key, value in both.items() if key not in _OPTIONS}
-        return Job(name=name, settings=settings, **cast("dict[str, Any]", beside))
+        return Job(name=name, settings=settings, metrics=display.metrics, **cast("dict[str, Any]", beside))
 
     def _table(
         self,
@@ -311,6 +312,8 @@ class _Reader:
                 self._complain(
                     (*where, "state"), f"{this.name} has the same, with another dest: one for each, as in …/${{JOB}}"
                 )
+            if that.metrics is not None and this.metrics == that.metrics:
+                self._complain((*where, "metrics"), f"{this.name} has the same: one for each, as in …/${{JOB}}.prom")
 
     def _complain(self, where: Sequence[str | int], text: str) -> None:
         name = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in where).removeprefix(".")

@@ -22,7 +22,7 @@ import anyio
 
 from sealift.cli.arguments import Command, did_you_mean
 from sealift.cli.conduct import Interrupts, conduct, keep_drawing, leaf
-from sealift.cli.console import Console, Drawing
+from sealift.cli.console import Console, Drawing, Level
 from sealift.cli.failure import say
 from sealift.cli.hooks import tell
 from sealift.cli.jobfile import Job, JobFileError, Jobs, read_jobs
@@ -31,7 +31,7 @@ from sealift.cli.printable import redacted
 from sealift.cli.progress import Progress
 from sealift.cli.status import FAILED, IN_PLACE, INTERRUPTED, USAGE, exit_status
 from sealift.cli.summary import advice, table
-from sealift.cli.verbs import reached, style_of
+from sealift.cli.verbs import reached, style_of, write_metrics
 from sealift.errors import ConfigError, SealiftError
 from sealift.mirroring import mirror
 from sealift.model import Summary
@@ -135,14 +135,14 @@ class _Running:
             result = Result(job=job, status=FAILED, summary=Summary(), began=began, cut="deadline", error=error)
         else:
             result = await self._mirrored(job, console, began, left)
-        self.results.append(result)
+        self._add(result, console)
         self._tell(result, console)
         command = job.on_failure if result.status else job.on_success
         if command:
             environ = {**self._environ, "SEALIFT_JOB": job.name, "SEALIFT_STATUS": str(result.status)}
             if wrong := await tell(command, json.dumps(result.as_dict(), ensure_ascii=True), environ):
                 self.least = FAILED
-                console.err(f"warning: {wrong}")
+                console.err(f"warning: {wrong}", "warning")
 
     async def _mirrored(self, job: Job, console: Named, began: datetime, left: float | None) -> Result:
         """Mirror for so many seconds. What was done by then is added to the results also where the run is stopped."""
@@ -166,7 +166,7 @@ class _Running:
                 drawing.cancel_scope.cancel()
         except anyio.get_cancelled_exc_class():
             stopped = progress.summary or Summary()
-            self.results.append(result(status=INTERRUPTED, summary=stopped, cut="signal", error="interrupted"))
+            self._add(result(status=INTERRUPTED, summary=stopped, cut="signal", error="interrupted"), console)
             raise
         finally:
             progress.close()
@@ -182,6 +182,11 @@ class _Running:
             error="its time was up" if cut else _text(error),
         )
 
+    def _add(self, result: Result, console: Named) -> None:
+        self.results.append(result)
+        if result.job.metrics is not None and result.status != USAGE:
+            write_metrics(result.job.metrics, result.job.dest, result.status, result.summary, console)
+
     def _tell(self, result: Result, console: Named) -> None:
         """Show how a job ended."""
         display = self._display
@@ -192,9 +197,9 @@ class _Running:
                     self._console.out(f"  {line}".rstrip())
             self._console.flush()
         if result.cut:
-            console.err(f"{result.error}; what is complete is kept, and the next run continues")
+            console.err(f"{result.error}; what is complete is kept, and the next run continues", "warning")
         elif result.status not in (IN_PLACE, USAGE) and not display.quiet:
-            console.err(advice("mirror", result.status, result.summary))
+            console.err(advice("mirror", result.status, result.summary), "error")
 
 
 class Named(Console):
@@ -215,9 +220,12 @@ class Named(Console):
     def drawing(self, drawing: Drawing | None) -> None:
         self._console.drawing = drawing
 
-    def err(self, line: str) -> None:
+    def err(self, line: str, level: Level = "info", **facts: object) -> None:
         """See `Console.err`."""
-        self._console.err(f"{self._name}: {line.removeprefix('sealift: ')}")
+        if self._console.as_json:
+            self._console.err(line, level, job=self._name, **facts)
+        else:
+            self._console.err(f"{self._name}: {line.removeprefix('sealift: ')}")
 
 
 def _text(error: Exception | None) -> str:

@@ -30,6 +30,8 @@ class Display:
     json: bool = False
     verbose: bool = False
     quiet: bool = False
+    log_format: str = "text"
+    metrics: Path | None = None
 
 
 def settle(given: Layer, environ: Mapping[str, str], *jobs: Layer) -> tuple[Settings, Display]:

@@ -177,6 +177,7 @@ MOMENT = Kind(
 )
 MANIFEST = Kind(metavar="s3://BUCKET/KEY", read=_manifest, toml=(str,), expects='"s3://BUCKET/PATH/manifest.json"')
 SHARD = Kind(metavar="I/N|auto|auto/N", read=_shard, toml=(str,), expects='a shard, as in "3/8", or "auto"')
+LOG_FORMAT = Kind(metavar="text|json", read=_word("text", "json"), toml=(str,), expects='"text" or "json"')
 GLOBS = Kind(metavar="GLOB", read=_glob, toml=(list,), expects='a list of patterns, as in ["*.tmp"]')
 
 
@@ -636,6 +637,25 @@ OPTIONS: tuple[Option, ...] = (
         "print one JSON object on standard output, at the end",
         default="false",
         verbs=TRANSFERRING | RUN,
+    ),
+    _setting(
+        "display",
+        "log_format",
+        "log-format",
+        LOG_FORMAT,
+        _SHOW,
+        "how lines on standard error are written: json is an object a line, and no bar",
+        default="text",
+        verbs=TRANSFERRING | RUN,
+    ),
+    _setting(
+        "display",
+        "metrics",
+        "metrics",
+        PATH,
+        _SHOW,
+        "write what the run did to this file when it ends, for Prometheus (the node exporter's textfile collector)",
+        verbs=frozenset({"mirror"}),
     ),
     _setting("display", "verbose", "verbose", FLAG, _SHOW, "say more", default="false", short="v", verbs=EVERYWHERE),
     _setting(

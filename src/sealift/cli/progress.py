@@ -95,12 +95,24 @@ class Progress(Unobserved):
         if outcome.ending is Ending.FAILED:
             self._failed += 1
             if self._tell_failures:
-                self._tell("failed", f"failed: s3://{outcome.bucket}/{outcome.key}: {outcome.message}")
+                self._tell(
+                    "failed",
+                    f"failed: s3://{outcome.bucket}/{outcome.key}: {outcome.message}",
+                    bucket=outcome.bucket,
+                    key=outcome.key,
+                    error=outcome.error,
+                )
         elif self._verbose:
             where = f" -> {outcome.path}" if outcome.path else ""
             what = outcome.ending.value.replace("_", " ")
             why = f": {outcome.message}" if outcome.message else ""
-            self._console.err(f"{what}: s3://{outcome.bucket}/{outcome.key}{where}{why}")
+            self._console.err(
+                f"{what}: s3://{outcome.bucket}/{outcome.key}{where}{why}",
+                event=outcome.ending.value,
+                bucket=outcome.bucket,
+                key=outcome.key,
+                size=outcome.size,
+            )
 
     def in_place(self, objects: int, outcomes: Callable[[], Iterator[Outcome]]) -> None:
         """See `Observer.in_place`."""
@@ -114,13 +126,19 @@ class Progress(Unobserved):
         if isinstance(error, Throttled):
             self._refused[error.service] += 1
         if self._verbose:
-            self._console.err(f"again: s3://{error.bucket}/{error.key}: {error.message}")
+            self._console.err(
+                f"again: s3://{error.bucket}/{error.key}: {error.message}",
+                event="retrying",
+                bucket=error.bucket,
+                key=error.key,
+                error=error.code,
+            )
 
     def measured(self, sample: PaceSample) -> None:
         """See `Observer.measured`."""
         self._lately.append(sample)
         if self._verbose and sample.kms_changes:
-            self._console.err(pace_of(sample))
+            self._console.err(pace_of(sample), event="pace")
 
     def noted(self, level: Literal["info", "warning"], text: str) -> None:
         """See `Observer.noted`."""
@@ -151,7 +169,15 @@ class Progress(Unobserved):
                 self._console.drawing = self._bar
             self._bar.show(self._done, self._total, self.sentence(now))
         elif self.style == "lines":
-            self._console.err(f"sealift: {self.sentence(now)}")
+            self._console.err(
+                f"sealift: {self.sentence(now)}",
+                event="progress",
+                listed=self._listed,
+                ended=self._ended,
+                failed=self._failed,
+                bytes=self._done,
+                total_bytes=max(self._total, self._done),
+            )
 
     def close(self) -> None:
         """Take the bar off the terminal."""
@@ -210,11 +236,11 @@ class Progress(Unobserved):
             facts.append(f"KMS refused {count(kms)}")
         return [*facts, f"S3 refused {count(s3)}"] if s3 else facts
 
-    def _tell(self, kind: Literal["failed", "warning"], line: str) -> None:
+    def _tell(self, kind: Literal["failed", "warning"], line: str, **facts: object) -> None:
         """Write the line, if it is one of the first of its kind."""
         self._told[kind] += 1
         if self._told[kind] <= MOST_LINES:
-            self._console.err(line)
+            self._console.err(line, "error" if kind == "failed" else "warning", event=kind, **facts)
         elif self._told[kind] == MOST_LINES + 1:
             more = "failures: the summary counts them, and the run's log in DEST/.sealift/runs names them all"
             self._console.err(f"more {more if kind == 'failed' else 'warnings are not shown'}")

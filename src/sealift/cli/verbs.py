@@ -33,7 +33,7 @@ def run(command: Command, settings: Settings, display: Display, console: Console
     if command.verb == "plan" or command.layer.values.get("dry-run"):
         return foresee(partial(_plan, words, settings), display, console)
     if command.verb == "mirror":
-        return transfer("mirror", partial(_mirror, words, settings), display, console)
+        return transfer("mirror", partial(_mirror, words, settings), display, console, dest=words[-1])
     version = cast("str | None", command.layer.values.get("version-id"))
     if words[1:] != ("-",):
         return transfer("get", partial(_get, words, settings, version), display, console)
@@ -61,9 +61,11 @@ def transfer(
     console: Console,
     *,
     pipes: bool = False,
+    dest: str = "",
 ) -> int:
     """Run `work`, show how it goes and what came of it, and return the exit status.
 
+    `dest` is the destination, for the metrics.
     `pipes` says that standard output is where the object goes, and nothing else.
     """
     progress = Progress(console, style_of(display, console), verbose=display.verbose, quiet=display.quiet)
@@ -72,6 +74,8 @@ def transfer(
         interrupted = interrupts.heard and ended.result is None
     summary = ended.result or reached(ended.error, progress)
     status = _status(summary, ended, interrupted=interrupted)
+    if display.metrics is not None and status != USAGE:
+        write_metrics(display.metrics, Path(dest), status, summary, console)
     if not pipes and status not in (USAGE, PIPE_CLOSED):
         if display.json:
             console.out(as_json(summary))
@@ -81,6 +85,16 @@ def transfer(
         console.flush()
     _conclude(verb, status, summary, ended, display, console)
     return status
+
+
+def write_metrics(path: Path, dest: Path, status: int, summary: Summary, console: Console) -> None:
+    """Write a run's metrics to the file at `path`; what keeps that from being done is only said."""
+    from sealift.cli.metrics import write
+
+    try:
+        write(path, dest, status, summary)
+    except OSError as error:
+        console.err(f"warning: {path} cannot be written: {error.strerror}", "warning")
 
 
 def foresee(work: Callable[[Observer], Awaitable[Forecast]], display: Display, console: Console) -> int:
@@ -211,7 +225,7 @@ def style_of(display: Display, console: Console) -> Style:
     """Return how progress is shown."""
     if display.quiet or not display.progress:
         return "none"
-    return "bar" if console.stderr.isatty() else "lines"
+    return "bar" if console.stderr.isatty() and display.log_format == "text" else "lines"
 
 
 def reached(error: Exception | None, progress: Progress) -> Summary:
@@ -239,4 +253,4 @@ def _conclude(
     if ended.error is not None and not told:  # of one object, the failure is the run's
         say(ended.error, console, verbose=display.verbose)
     if status not in (IN_PLACE, USAGE, PIPE_CLOSED) and not display.quiet:
-        console.err(f"sealift: {advice(verb, status, result)}")
+        console.err(f"sealift: {advice(verb, status, result)}", "error")
