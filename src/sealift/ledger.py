@@ -266,6 +266,11 @@ class Ledger:
 
         return self._read(_NEXT, (_stored(after), most), following)
 
+    def totals(self) -> tuple[int, int]:
+        """Return how many files there are, and their bytes. Raises LocalStorageError."""
+        rows: list[tuple[Any, ...]] = self._read("SELECT count(*), coalesce(sum(local_size), 0) FROM file", ())
+        return (int(rows[0][0]), int(rows[0][1])) if rows else (0, 0)
+
     def made(self, directories: Sequence[str]) -> set[str]:
         """Return those of these directories that are Sealift's own making; none if the ledger is damaged."""
         with self._reading, _translating(self._directory), suppress(_DamagedError), _finding_damage():

@@ -75,6 +75,25 @@ stop the others; the exit status is the greatest of theirs.""",
         fewest=1,
         most=None,
     ),
+    "status": Verb(
+        "DEST",
+        "say how the last runs into DEST ended, and what is left to do",
+        """\
+Tells of the last runs into DEST, what is unfinished, and what the next run would do first. The exit status is that of
+the last run that has ended.""",
+        fewest=1,
+        most=1,
+    ),
+    "report": Verb(
+        "RUN|DEST",
+        "draw a picture of a run: one HTML page",
+        """\
+Writes one self-contained HTML page on a run: what was pulled, what failed and why, what changed, and how fast it went,
+second by second. RUN is a log in DEST/.sealift/runs; of a DEST it is the last run. Needs the extra:
+pip install 'sealift[report]'.""",
+        fewest=1,
+        most=1,
+    ),
     "sandbox": Verb(
         "",
         "run a local S3 with real SSE-KMS to play with",
@@ -192,8 +211,9 @@ def _parser() -> _Parser:
             parser.add_argument(f"--{option.name}", dest="filters", action="append", type=read)
             continue
         action = "append" if option.kind.several else "store"
-        parser.add_argument(f"--{option.name}", dest=option.name, type=read, action=action)
-        if option.short:
+        short = [f"-{option.short}"] if option.short and not option.kind.flag else []
+        parser.add_argument(f"--{option.name}", *short, dest=option.name, type=read, action=action)
+        if option.short and option.kind.flag:
             parser.add_argument(f"-{option.short}", dest=option.name, action="store_const", const=True)
         if option.negative:
             parser.add_argument(f"--{option.negative}", dest=option.name, action="store_const", const=False)

@@ -64,6 +64,14 @@ def _obey(command: Command, console: Console) -> int:
         from sealift.cli.jobs import run_file
 
         return run_file(command, display, console, os.environ)
+    if command.verb == "status":
+        from sealift.cli import reporting
+
+        return reporting.status(command, settings, display, console)
+    if command.verb == "report":
+        from sealift.cli import reporting
+
+        return reporting.report(command, settings, console)
     if command.verb == "policy":
         return verbs.grant(command, settings, display, console)
     return verbs.run(command, settings, display, console)

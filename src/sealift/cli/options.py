@@ -36,8 +36,9 @@ TRANSFERRING = MIRRORING | {"get"}
 POLICY = frozenset({"policy"})
 CONNECTING = TRANSFERRING | POLICY
 RUN = frozenset({"run"})
+TELLING = frozenset({"status", "report"})
 SHOWING = CONNECTING | RUN
-EVERYWHERE = SHOWING | {"sandbox", "demo"}
+EVERYWHERE = SHOWING | TELLING | {"sandbox", "demo"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -453,7 +454,7 @@ OPTIONS: tuple[Option, ...] = (
         DIRECTORY,
         _LOCAL,
         "keep ledger and logs there, not in DEST/.sealift: one directory for each DEST",
-        verbs=MIRRORING,
+        verbs=MIRRORING | TELLING,
     ),
     _setting("transfer", "concurrency", "concurrency", COUNT_OR_AUTO, _HOW, "GETs under way at once", default="auto"),
     _setting(
@@ -636,7 +637,7 @@ OPTIONS: tuple[Option, ...] = (
         _SHOW,
         "print one JSON object on standard output, at the end",
         default="false",
-        verbs=TRANSFERRING | RUN,
+        verbs=TRANSFERRING | RUN | {"status"},
     ),
     _setting(
         "display",
@@ -668,6 +669,15 @@ OPTIONS: tuple[Option, ...] = (
         default="false",
         short="q",
         verbs=SHOWING,
+    ),
+    Option(
+        name="output",
+        kind=PATH,
+        group=_SHOW,
+        help="write the page there",
+        default="report.html",
+        short="o",
+        verbs=frozenset({"report"}),
     ),
     Option(
         name="check-config",

@@ -1,0 +1,131 @@
+"""What is to be said of runs that were. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sealift.cli.quantities import count, duration, objects, rate, size
+from sealift.report.runs import Run
+from sealift.report.state import State
+
+Kind = Literal["good", "bad", "unknown"]
+
+
+def kind(run: Run) -> Kind:
+    """Return how a run went, in a word."""
+    return "unknown" if run.how == "killed" else "bad" if run.status else "good"
+
+
+def verdict(run: Run, *, under_way: bool = False) -> str:
+    """Say how a run ended."""
+    summary = run.summary
+    if run.how == "killed":
+        return "it is under way" if under_way else "its log breaks off: it was killed"
+    if run.how == "error":
+        return run.error
+    left = ", ".join(
+        f"{count(summary[name])} {what}"
+        for name, what in (("failed", "failed"), ("pending", "not reached"))
+        if summary.get(name)
+    )
+    if not summary.get("complete", True):
+        left = ", ".join(filter(None, [left, "the listing did not reach its end"]))
+    if run.how == "cancelled":
+        return f"stopped by its deadline or a signal: {left or 'what was left is not known'}"
+    return left or "everything is in place"
+
+
+def facts(run: Run) -> list[tuple[str, str]]:
+    """Return the numbers of a run."""
+    summary = run.summary
+    kms: dict[str, Any] = summary.get("kms", {})
+    seconds = run.seconds
+    return [
+        ("listed", _number(summary, "listed")),
+        ("downloaded", _number(summary, "downloaded")),
+        ("new", count(run.new.count)),
+        ("replaced", count(run.replaced.count)),
+        ("up to date", _number(summary, "up_to_date")),
+        ("failed", _number(summary, "failed")),
+        ("not reached", _number(summary, "pending")),
+        ("deleted", _number(summary, "deleted")),
+        ("received", size(summary.get("bytes", 0))),
+        ("took", duration(seconds)),
+        ("throughput", rate(summary.get("bytes", 0) / seconds) if seconds else "–"),
+        ("objects/s", f"{summary.get('downloaded', 0) / seconds:,.1f}" if seconds else "–"),
+        ("GET requests", _number(summary, "get_requests")),
+        ("KMS requests", _number(kms, "requests")),
+        ("KMS refusals", _number(summary, "kms_throttled")),
+        ("waited for KMS", duration(kms.get("wait_seconds", 0.0))),
+        ("KMS quota", f"{kms['quota']:,.0f}/s" if kms.get("quota") else "not met"),
+        ("S3 refusals", _number(summary, "s3_throttled")),
+        ("retries", _number(summary, "retries")),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """Failures held against the last run's."""
+
+    fresh: int
+    """Objects that failed now, and not then."""
+    again: int
+    gone: int
+    """Objects that failed then, and not now."""
+
+
+def changed(run: Run, before: Run) -> Changed:
+    """Compare what failed."""
+    now, then = run.failed_keys, before.failed_keys
+    return Changed(len(now - then), len(now & then), len(then - now))
+
+
+def next_steps(state: State, last: Run | None) -> list[str]:
+    """Say what the next run would do first."""
+    if state.running:
+        return ["a run is under way: the next one is refused until it has ended"]
+    steps = []
+    if state.unfinished.objects:
+        there = f"{size(state.unfinished.bytes)} of {size(state.unfinished.size)}"
+        steps.append(f"go on with {objects(state.unfinished.objects)} of which a part is there: {there}")
+    if last is not None:
+        for error, group in sorted(last.failures.items(), key=lambda item: -item[1].count):
+            example = group.examples[0]
+            steps.append(
+                f"try {objects(group.count)} again that failed with {error}, as s3://{example['bucket']}/{example['key']}"
+            )
+        if last.summary.get("pending"):
+            steps.append(f"fetch {objects(last.summary['pending'])} that the last run did not reach")
+        if not last.summary.get("complete", True):
+            steps.append("list what the last run did not come to list")
+    return [*steps, *([] if steps else ["list, and fetch what has changed"])]
+
+
+def history(runs: Sequence[Run], *, running: bool) -> list[list[str]]:
+    """Return a row for each run, the latest first."""
+    rows = []
+    for index, run in enumerate(runs):
+        summary = run.summary
+        rows.append(
+            [
+                f"{run.began.astimezone():%Y-%m-%d %H:%M}",
+                duration(run.seconds),
+                "–" if run.how == "killed" else str(run.status),
+                _number(summary, "downloaded"),
+                _number(summary, "failed"),
+                _number(summary, "pending"),
+                _number(summary, "deleted"),
+                size(summary.get("bytes", 0)),
+                verdict(run, under_way=running and index == 0),
+            ]
+        )
+    return rows
+
+
+HEADINGS = ("began", "took", "status", "downloaded", "failed", "not reached", "deleted", "received", "")
+
+
+def _number(summary: dict[str, Any], name: str) -> str:
+    return count(summary[name]) if name in summary else "–"
