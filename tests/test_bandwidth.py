@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from datetime import time
+
 import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sealift.bandwidth import BURST_SECONDS, Bandwidth, TokenBucket
+from sealift.timetable import LOOK_EVERY, Slot, Timetable
 
 MIB = 1024 * 1024
 
@@ -69,7 +72,7 @@ def test_a_bucket_without_rate_or_burst_is_refused(rate: float, burst: float) ->
 
 @pytest.mark.anyio
 async def test_without_a_cap_nothing_waits() -> None:
-    bandwidth = Bandwidth(None)
+    bandwidth = Bandwidth(Timetable())
     with anyio.fail_after(5):
         await bandwidth.spend(10**15)
 
@@ -78,16 +81,30 @@ async def test_without_a_cap_nothing_waits() -> None:
 async def test_bytes_beyond_the_burst_wait_for_their_time() -> None:
     rate = 100 * MIB
     begun = anyio.current_time()
-    bandwidth = Bandwidth(rate)
+    bandwidth = Bandwidth(Timetable(rate))
     await bandwidth.spend(int(rate * (BURST_SECONDS + 0.05)))
     assert anyio.current_time() - begun >= 0.048, "2 ms less: uvloop counts whole milliseconds"
 
 
 @pytest.mark.anyio
 async def test_bytes_that_came_before_a_cancellation_count_all_the_same() -> None:
-    bandwidth = Bandwidth(1)
+    bandwidth = Bandwidth(Timetable(1))
     with anyio.move_on_after(0):
         await bandwidth.spend(1000)
     with anyio.move_on_after(0.01) as scope:
         await bandwidth.spend(0)
     assert scope.cancelled_caught
+
+
+@pytest.mark.anyio
+async def test_the_rate_follows_its_timetable() -> None:
+    """Now there is no limit, then there is, then there is none again."""
+    hours = iter([time(7), time(8), time(18)])
+    moment = 0.0
+    bandwidth = Bandwidth(Timetable(None, (Slot(time(8), time(18), 100.0),)), wall=lambda: next(hours))
+    waits = []
+    for _ in range(3):
+        waits.append([bandwidth._wait(amount, moment) for amount in (1000, 100)])
+        moment += LOOK_EVERY
+    assert not bandwidth.unlimited
+    assert waits == [[0.0, 0.0], [9.75, 10.75], [0.0, 0.0]]

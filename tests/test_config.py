@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from contextlib import suppress
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -26,6 +27,7 @@ from sealift.config import (
     parse_size,
 )
 from sealift.errors import ConfigError
+from sealift.timetable import Timetable
 
 UNITS = {
     "": 1,
@@ -120,7 +122,7 @@ def test_what_is_neither_is_refused(text: str) -> None:
 
 @given(st.integers(0, 100), st.integers(0, 10**9), st.integers(0, 10**9))
 def test_a_share_allows_what_is_not_more_than_it(percent: int, deleted: int, of: int) -> None:
-    assert MaxDelete(percent, percent=True).allows(deleted, of) == (deleted / 100 * 100 <= percent * of / 100)
+    assert MaxDelete(percent, percent=True).allows(deleted, of) == (deleted <= Fraction(percent, 100) * of)
     assert MaxDelete(deleted, percent=False).allows(deleted, of)
     assert not MaxDelete(deleted, percent=False).allows(deleted + 1, of)
 
@@ -153,8 +155,8 @@ def test_there_is_a_lane_at_least_and_no_more_than_memory_and_descriptors_allow(
 
 
 def test_bandwidth_is_shared_out_among_processes() -> None:
-    assert TransferSettings(max_bandwidth=100.0).share_of_bandwidth(4) == 25.0
-    assert TransferSettings().share_of_bandwidth(4) is None
+    assert TransferSettings(max_bandwidth=100.0).share_of_bandwidth(4) == Timetable(25.0)
+    assert TransferSettings().share_of_bandwidth(4) == Timetable()
 
 
 def test_a_word_is_one_of_those_there_are() -> None:

@@ -14,6 +14,7 @@ from sealift.errors import Changed, Permanent
 from sealift.lanes import Lanes
 from sealift.model import ByteRange, Part
 from sealift.partial import PartialFile, partial_name
+from sealift.timetable import Timetable
 from sealift.writing import Writer
 from tests.support.fakestore import FakeStore
 from tests.support.running import partials, tree
@@ -103,7 +104,7 @@ class World:
         return name
 
     def lanes(self, script, *, most=4, rate=None, found_out=False):
-        bandwidth = Bandwidth(rate)
+        bandwidth = Bandwidth(Timetable(rate))
         return Lanes(
             store=self.store, decider=script, writer=self.writer, bandwidth=bandwidth, most=most, found_out=found_out
         )
@@ -181,7 +182,7 @@ async def test_lanes_that_make_room_come_down_to_their_share(world):
     lanes, room = here.lanes(script, most=8), anyio.Event()
 
     async def make_room():
-        await lanes.make_room(most=2, max_bandwidth=None)
+        await lanes.make_room(most=2, bandwidth=Timetable())
         here.store.most = here.store.under_way
         room.set()
 
@@ -205,7 +206,7 @@ async def test_lanes_that_leave_everything_to_others_end(world):
         group.start_soon(lanes.run)
         await here.store.holds(4)
         here.store.go.set()
-        await lanes.make_room(most=0, max_bandwidth=None)
+        await lanes.make_room(most=0, bandwidth=Timetable())
         await lanes.finished.wait()
     assert script.attempts, "they were left"
     assert len(script.ends) + len(script.attempts) == 30
@@ -217,7 +218,7 @@ async def test_what_was_found_out_is_shared_in_proportion(world):
     lanes = here.lanes(script, most=200, found_out=True)
     await lanes.run()
     before = lanes.limit
-    await lanes.make_room(most=50, max_bandwidth=None)
+    await lanes.make_room(most=50, bandwidth=Timetable())
     assert lanes.limit == before // 4
 
 

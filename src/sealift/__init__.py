@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from sealift.retry import RetrySettings
     from sealift.selection import Filter
     from sealift.tally import Observer
+    from sealift.timetable import Slot
 
 __version__ = "0.1.0"
 
@@ -62,6 +63,7 @@ _HOMES = {
     "retry": ("RetrySettings",),
     "selection": ("Filter",),
     "tally": ("Observer",),
+    "timetable": ("Slot",),
     "model": ("Failure", "Forecast", "Outcome", "Summary"),
     "errors": (
         "AccessError",
@@ -95,6 +97,7 @@ __all__ = [
     "SealiftError",
     "SelectionSettings",
     "Settings",
+    "Slot",
     "SourceError",
     "StorageSettings",
     "Summary",

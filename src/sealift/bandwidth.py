@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import time
+
 import anyio
+
+from sealift.timetable import Current, Timetable, local_time
 
 BURST_SECONDS = 0.25
 """How much of a second's allowance may pass at once: long enough to be met by one write of a slow link,
@@ -32,19 +37,27 @@ class TokenBucket:
 
 
 class Bandwidth:
-    """Lets bytes through at no more than `rate` bytes a second; None is no limit."""
+    """Lets bytes through at no more than a timetable's bytes a second."""
 
-    __slots__ = ("_bucket",)
+    __slots__ = ("_bucket", "_current", "unlimited")
 
-    def __init__(self, rate: float | None) -> None:
-        self._bucket = None if rate is None else TokenBucket(rate, rate * BURST_SECONDS, anyio.current_time())
-
-    @property
-    def unlimited(self) -> bool:
+    def __init__(self, rates: Timetable, *, wall: Callable[[], time] = local_time) -> None:
+        self.unlimited = rates.most is None and not rates.slots
         """Whether nobody ever waits."""
-        return self._bucket is None
+        self._current = Current(rates, wall)
+        self._bucket: TokenBucket | None = None
 
     async def spend(self, amount: int) -> None:
         """Account for `amount` bytes that were received, and wait until they were allowed."""
-        if self._bucket is not None:
-            await anyio.sleep(self._bucket.take(amount, anyio.current_time()))
+        if not self.unlimited:
+            now = anyio.current_time()
+            await anyio.sleep(self._wait(amount, now))
+
+    def _wait(self, amount: int, now: float) -> float:
+        rate, bucket = self._current.rate(now), self._bucket
+        if rate is None:
+            self._bucket = None
+            return 0.0
+        if bucket is None or bucket.rate != rate:
+            self._bucket = bucket = TokenBucket(rate, rate * BURST_SECONDS, now)
+        return bucket.take(amount, now)

@@ -16,6 +16,7 @@ from sealift.planning import MIB
 from sealift.retry import RetrySettings
 from sealift.selection import Filter
 from sealift.sharding import Shard
+from sealift.timetable import Slot, Timetable
 
 E = TypeVar("E", bound=enum.StrEnum)
 
@@ -88,6 +89,8 @@ class TransferSettings:
     memory: int = 256 * MIB
     """For bodies in flight: enough for 1,024 GETs at once that are written as they come."""
     max_bandwidth: float | None = None
+    bandwidth: tuple[Slot, ...] = ()
+    """Lower limits, at some times of the day."""
 
     @property
     def workers(self) -> int:
@@ -99,9 +102,9 @@ class TransferSettings:
         room = min(self.memory // LANE_MEMORY, descriptors - SPARE_DESCRIPTORS)
         return max(1, min(room, HIGHEST if self.concurrency is None else self.concurrency))
 
-    def share_of_bandwidth(self, processes: int) -> float | None:
+    def share_of_bandwidth(self, processes: int) -> Timetable:
         """Return what each of so many processes may receive, in bytes a second."""
-        return None if self.max_bandwidth is None else self.max_bandwidth / processes
+        return Timetable(self.max_bandwidth, self.bandwidth).shared(processes)
 
 
 class Durability(enum.StrEnum):

@@ -74,7 +74,7 @@ async def fetch_all(
                     store=store,
                     decider=fetcher,
                     writer=writer,
-                    bandwidth=Bandwidth(transfer.max_bandwidth),
+                    bandwidth=Bandwidth(transfer.share_of_bandwidth(1)),
                     most=room if wire else min(room, transfer.workers),
                     found_out=wire and transfer.concurrency is None,
                 )
@@ -107,7 +107,7 @@ async def _share_out(
         async def make_room() -> None:
             await lanes.make_room(
                 most=most // rule.shares if rule.joins_in else 0,
-                max_bandwidth=transfer.share_of_bandwidth(rule.shares),
+                bandwidth=transfer.share_of_bandwidth(rule.shares),
             )
 
         initial = max(1, limit // rule.shares) if transfer.concurrency is None else None

@@ -279,7 +279,7 @@ class _Ordered:
         self._stream = stream
         self._workers = settings.transfer.workers
         self._memory = Memory(settings.transfer.memory)
-        self._bandwidth = Bandwidth(settings.transfer.max_bandwidth)
+        self._bandwidth = Bandwidth(settings.transfer.share_of_bandwidth(1))
         self._taking = anyio.Lock()
         self._turn = anyio.Condition()
         # Parts are held whole until they are due: no larger than lets every worker have one.

@@ -17,6 +17,7 @@ from sealift.bandwidth import Bandwidth
 from sealift.concurrency import GET_WORTH, INITIAL, INITIAL_LARGE, LARGE, Concurrency, Totals
 from sealift.errors import SealiftError, Throttled
 from sealift.s3.store import ObjectStore
+from sealift.timetable import Timetable
 from sealift.writing import Filling, Writer
 
 
@@ -87,13 +88,13 @@ class Lanes:
         if scope is not None:
             scope.cancel()
 
-    async def make_room(self, *, most: int, max_bandwidth: float | None) -> None:
+    async def make_room(self, *, most: int, bandwidth: Timetable) -> None:
         """Leave the rest to others from now on; return when no more than `most` lanes are left."""
         if self._concurrency is not None and most:
             initial = max(1, self._concurrency.limit * most // self._most)
             self._concurrency = Concurrency(highest=most, initial=initial, now=time.monotonic(), proven=True)
         self._most = most
-        self.bandwidth = Bandwidth(max_bandwidth)
+        self.bandwidth = Bandwidth(bandwidth)
         while self._count > self.limit:
             self._ended = anyio.Event()
             await self._ended.wait()

@@ -267,7 +267,7 @@ def _crew(
         durability=settings.storage.durability,
         lanes=settings.transfer.lanes(descriptors()) // rule.shares,
         initial=initial,
-        max_bandwidth=settings.transfer.share_of_bandwidth(rule.shares),
+        bandwidth=settings.transfer.share_of_bandwidth(rule.shares),
         ca_bundle=access.ca_bundle,
     )
     return Crew(decider=fetcher, access=access, orders=orders, processes=rule.workers, make_room=make_room)

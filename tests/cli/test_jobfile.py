@@ -14,6 +14,7 @@ from sealift.cli.options import OPTIONS, Layer
 from sealift.config import MaxDelete, Settings
 from sealift.errors import ConfigError
 from sealift.selection import Filter
+from sealift.timetable import Slot
 
 SMALLEST = """
 [jobs.nightly]
@@ -109,6 +110,22 @@ def test_what_jobs_share_is_written_once_and_a_jobs_own_word_goes_first(tmp_path
     assert (two.on_failure, two.on_success) == ((), ("touch", "done $"))
 
 
+def test_a_job_may_have_timetables(tmp_path: Path) -> None:
+    text = (
+        SMALLEST
+        + """max-bandwidth = "200MB/s"
+bandwidth = [
+    {from = "08:00", to = "18:00", rate = "50MB/s"},
+    {from = 22:00:00, to = 06:00:00, rate = 1000},
+]
+"""
+    )
+    settings = job(tmp_path, text).settings
+    day = (time(8), time(18))
+    assert settings.transfer.max_bandwidth == 200e6
+    assert settings.transfer.bandwidth == (Slot(*day, 50e6), Slot(time(22), time(6), 1000.0))
+
+
 def test_values_may_hold_variables_and_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
     text = '[jobs.a]\nsources = ["s3://${BUCKET}/$PREFIX/"]\ndest = "~/data"\nstate = "~/${STAGE}/state"'
@@ -142,6 +159,21 @@ def test_variables_of_sealift_go_before_the_file_and_options_before_those(tmp_pa
         ("max_duration = true", 'write a duration, as in "3h"'),
         ('on_success = "it\'s"', '"it\'s" cannot be split into words: No closing quotation'),
         ("on_success = 5", 'write a command, as in "mail -s reports ops" or ["mail", "-s", "reports", "ops"]'),
+        ("bandwidth = 5", 'write a list, as in [{from = "08:00", to = "18:00", rate = "50MB/s"}]'),
+        (
+            "bandwidth = [{from = '08:00', rate = 5}]",
+            'each is a table of from, to and rate, as in {from = "08:00", to = "18:00", rate = "50MB/s"}',
+        ),
+        (
+            "bandwidth = [{from = '08:00', to = '18:00', rate = true}]",
+            'each is a table of from, to and rate, as in {from = "08:00", to = "18:00", rate = "50MB/s"}',
+        ),
+        ("bandwidth = [{from = '8', to = '18:00', rate = 5}]", 'write a time of day, as in "05:30"'),
+        ("bandwidth = [{from = '08:00', to = '08:00', rate = 5}]", "from 08:00 to 08:00 is no time at all"),
+        (
+            "bandwidth = [{from = '08:00', to = '18:00', rate = 'x'}]",
+            "'x' is not a size: write for example 8MiB or 64MB",
+        ),
         ("state = '${NOWHERE}'", "there is no variable NOWHERE in the environment"),
         ("state = '5$'", "in '5$', a $ stands before no name: write ${NAME} for a variable, $$ for $"),
     ],

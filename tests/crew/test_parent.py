@@ -22,6 +22,7 @@ from sealift.model import ByteRange, Part
 from sealift.partial import PartialFile, partial_name
 from sealift.s3.route import Route
 from sealift.s3.signing import Credentials
+from sealift.timetable import Timetable
 from tests.support.awserrors import KEY_ARN, PRINCIPAL
 from tests.support.faultserver import Answer, FaultServer, FaultServerThread, Generated, Hold, Stall
 from tests.support.running import Watcher, partials, settings_for, tree
@@ -120,7 +121,7 @@ async def there_is_room():
 
 
 def crew_for(everything, dest, *, processes=2, lanes=4, durability=Durability.BATCH, make_room=there_is_room):
-    orders = Orders(dest, None, ConnectionSettings(), durability, lanes, None, None, None)
+    orders = Orders(dest, None, ConnectionSettings(), durability, lanes, None, Timetable(), None)
     return Crew(decider=everything, access=everything, orders=orders, processes=processes, make_room=make_room)
 
 

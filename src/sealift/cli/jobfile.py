@@ -9,7 +9,7 @@ import re
 import shlex
 import string
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -21,9 +21,10 @@ from sealift.cli.arguments import did_you_mean
 from sealift.cli.layers import document, excludes_first, read_value, settings_of, settle
 from sealift.cli.options import FILTERS, Layer, Option
 from sealift.cli.tomllines import line_of
-from sealift.config import Settings, parse_duration, refuse_combinations
+from sealift.config import Settings, parse_duration, parse_rate, refuse_combinations
 from sealift.errors import ConfigError
 from sealift.selection import Filter, parse_sources
+from sealift.timetable import Slot
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 """A job's name: it may become part of a file's name."""
@@ -133,8 +134,10 @@ def _dest(value: object) -> Path:
 
 
 def _deadline(value: object) -> time | None:
-    if value == "none":
-        return None
+    return None if value == "none" else _time_of_day(value)
+
+
+def _time_of_day(value: object) -> time:
     if isinstance(value, str) and re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", value):
         return time.fromisoformat(value)
     if isinstance(value, time):
@@ -148,6 +151,28 @@ def _max_duration(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise ConfigError('write a duration, as in "3h"')
     return parse_duration(str(value))
+
+
+def _slots(parse: Callable[[str], float], example: str) -> Callable[[object], tuple[Slot, ...]]:
+    """Return a reader of a timetable, whose rates `parse` reads."""
+
+    def read(value: object) -> tuple[Slot, ...]:
+        if not isinstance(value, list):
+            raise ConfigError(f"write a list, as in [{example}]")
+        return tuple(_slot(item, parse, example) for item in value)
+
+    return read
+
+
+def _slot(item: object, parse: Callable[[str], float], example: str) -> Slot:
+    if not isinstance(item, dict) or item.keys() != {"from", "to", "rate"}:
+        raise ConfigError(f"each is a table of from, to and rate, as in {example}")
+    start, stop = (_time_of_day(item[name]) for name in ("from", "to"))
+    if start == stop:
+        raise ConfigError(f"from {start:%H:%M} to {stop:%H:%M} is no time at all")
+    if isinstance(item["rate"], bool) or not isinstance(item["rate"], int | str):
+        raise ConfigError(f"each is a table of from, to and rate, as in {example}")
+    return Slot(start, stop, parse(str(item["rate"])))
 
 
 def _command(value: object) -> tuple[str, ...]:
@@ -174,6 +199,7 @@ _FIELDS: dict[str, Any] = {
     "dest": (_validated(_dest), None),
     "deadline": (_validated(_deadline), None),
     "max_duration": (_validated(_max_duration), None),
+    "bandwidth": (_validated(_slots(parse_rate, '{from = "08:00", to = "18:00", rate = "50MB/s"}')), ()),
     "on_success": (_validated(_command), ()),
     "on_failure": (_validated(_command), ()),
     **{name.replace("-", "_"): (_option(option), None) for name, option in _OPTIONS.items()},
@@ -237,7 +263,7 @@ class _Reader:
         own = self._table(where, table, environ)
         if len(self._complaints) > here:
             return None
-        both = shared | own
+        both: dict[str, Any] = {**shared, **own}
         for missing in ("sources", "dest"):
             if missing not in both:
                 self._complain(where, f"{missing} {'are' if missing == 'sources' else 'is'} missing")
@@ -251,8 +277,10 @@ class _Reader:
         except ConfigError as error:
             self._complain(where, error.message)
             return None
+        transfer = replace(settings.transfer, bandwidth=both.pop("bandwidth", ()))
+        settings = replace(settings, transfer=transfer)
         beside = {key: value for key, value in both.items() if key not in _OPTIONS}
-        return Job(name=name, settings=settings, metrics=display.metrics, **cast("dict[str, Any]", beside))
+        return Job(name=name, settings=settings, metrics=display.metrics, **beside)
 
     def _table(
         self,

@@ -27,6 +27,7 @@ from sealift.s3.route import Route
 from sealift.s3.signing import Credentials
 from sealift.s3.wire import WireStore
 from sealift.taskgroups import ungrouped
+from sealift.timetable import Timetable
 from sealift.writing import Writer
 
 TELL_AFTER = 0.002
@@ -47,7 +48,8 @@ class Orders:
     """The most that it may have at once."""
     initial: int | None
     """How many it begins with, where their number is found out."""
-    max_bandwidth: float | None
+    bandwidth: Timetable
+    """In bytes a second, its share."""
     ca_bundle: Path | None
 
 
@@ -209,7 +211,7 @@ async def _carry_out(parent: _Parent, channel: Channel, orders: Orders) -> None:
                 store=PersistentStore(wire, RetrySettings(), told=_unheard),
                 decider=parent,
                 writer=Writer(destination, destination.partial_fd, orders.durability),
-                bandwidth=Bandwidth(orders.max_bandwidth),
+                bandwidth=Bandwidth(orders.bandwidth),
                 most=orders.lanes,
                 found_out=orders.initial is not None,
                 initial=orders.initial,
