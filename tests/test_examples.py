@@ -33,6 +33,7 @@ def test_the_example_jobs_are_what_they_say() -> None:
     )
     assert (reports.deadline, reports.max_duration) == (time(5, 30), None)
     assert reports.on_failure == ("tee", "-a", "/srv/sealift/failures.jsonl")
+    assert reports.metrics == Path("/srv/sealift/reports.prom")
     storage = reports.settings.storage
     assert (storage.delete, storage.max_delete) == (True, MaxDelete(25, percent=True))
     assert archive.settings.storage.delete is False
