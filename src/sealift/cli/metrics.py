@@ -52,6 +52,7 @@ def write(path: Path, dest: Path, status: int, summary: Summary, now: float | No
             "deleted": summary.deleted,
         },
     )
+    gauge("sealift_run_verified_objects", "Downloads of the last run that S3's checksums confirm.", summary.verified)
     gauge("sealift_run_received_bytes", "Body bytes received in the last run, retries included.", summary.bytes)
     gauge("sealift_run_get_requests", "GetObject requests of the last run.", summary.get_requests)
     gauge("sealift_run_kms_requests", "Requests of the last run for which KMS was asked.", summary.kms.requests)

@@ -47,6 +47,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
         ("downloaded", _number(summary, "downloaded")),
         ("new", count(run.new.count)),
         ("replaced", count(run.replaced.count)),
+        ("verified", _number(summary, "verified")),
         ("up to date", _number(summary, "up_to_date")),
         ("failed", _number(summary, "failed")),
         ("not reached", _number(summary, "pending")),
