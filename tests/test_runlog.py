@@ -48,6 +48,7 @@ def test_a_run_is_one_json_object_a_line(tmp_path: Path, runs: int) -> None:
     with log.telling_how():
         pass
     log.ended(Outcome(Ending.DOWNLOADED, "bucket", "a/b", 7, path="a/b", seconds=0.25, replaced=True))
+    log.ended(Outcome(Ending.DOWNLOADED, "bucket", "quick", 7, path="quick", seconds=0.02))
     log.ended(Outcome(Ending.UP_TO_DATE, "bucket", "same", 7, path="same"))
     log.in_place(1, lambda: iter([Outcome(Ending.UP_TO_DATE, "bucket", "same too", 7, path="same too")]))
     log.ended(Outcome(Ending.SKIPPED, "bucket", "left", 7, path="left"))
@@ -66,6 +67,7 @@ def test_a_run_is_one_json_object_a_line(tmp_path: Path, runs: int) -> None:
             "seconds": 0.25,
             "replaced": True,
         },
+        {"event": "downloaded", "bucket": "bucket", "key": "quick", "size": 7, "path": "quick"},
         {"event": "skipped", "bucket": "bucket", "key": "left", "size": 7, "path": "left"},
         {
             "event": "failed",

@@ -1,13 +1,14 @@
 """The run's log in DEST/.sealift/runs/: a JSON line an object that was not simply up to date, and one a second of pace.
 
     {"event": "began", "at": "2026-11-26T01:15:03.482911Z", "sources": ["s3://b/p/"], "dest": "/data"}
-    {"event": "downloaded", "bucket": "b", "key": "p/k", "size": 7, "path": "k", "seconds": 0.021, "replaced": false}
+    {"event": "downloaded", "bucket": "b", "key": "p/k", "size": 7, "path": "k", "seconds": 1.021, "replaced": true}
     {"event": "failed", "bucket": "b", "key": "p/l", "size": 7, "error": "AccessDenied", "message": "..."}
     {"event": "deleted", "bucket": "b", "key": "p/m", "size": 7, "path": "m"}; and "skipped"
     {"event": "warning", "message": "..."}; and "info"
     {"event": "pace", "at": 1.0, "seconds": 1.0, ...}, see `PaceSample`
     {"event": "finished", "how": "ended", "status": 0, "error": "", "summary": {...}}
 
+`seconds` is left out below `SLOW`, and `replaced` unless it is true: most lines are short, and quickly made.
 `how` is `ended`, `error`, or `cancelled` (by a signal or a deadline); `status` is the exit status, 1 where it was
 cancelled. Of a run that was killed, the last line is missing.
 """
@@ -33,6 +34,10 @@ KEPT = 30
 
 LARGEST = 256 * 1024 * 1024
 """Bytes of one log, about a million lines. After that only failures are written, so that none is without a name."""
+
+
+SLOW = 0.1
+"""Seconds that an object takes to be worth saying: S3's first byte of a small object comes after 100–200 ms."""
 
 
 class RunLog(Unobserved):
@@ -76,8 +81,10 @@ class RunLog(Unobserved):
             if outcome.ending is Ending.FAILED:
                 text += f'"error": {_quoted(outcome.error)}, "message": {_quoted(outcome.message)}}}\n'
             elif outcome.ending is Ending.DOWNLOADED:
-                replaced = "true" if outcome.replaced else "false"
-                text += f'"path": {_quoted(outcome.path)}, "seconds": {outcome.seconds:.3f}, "replaced": {replaced}}}\n'
+                text += f'"path": {_quoted(outcome.path)}'
+                if outcome.seconds >= SLOW:
+                    text += f', "seconds": {outcome.seconds:.3f}'
+                text += ', "replaced": true}\n' if outcome.replaced else "}\n"
             else:
                 text += f'"path": {_quoted(outcome.path)}}}\n'
             self._write(text)
