@@ -22,7 +22,7 @@ from sealift.cli.plots import thinned
 from sealift.destination import Destination
 from sealift.errors import SourceError
 from sealift.model import Summary
-from tests.support.faultserver import FaultServer, FaultServerThread, Generated, Stall
+from tests.support.faultserver import Answer, FaultServer, FaultServerThread, Generated, Stall
 from tests.support.nights import SECOND, logged, sample, two_nights
 
 Captured = pytest.CaptureFixture[str]
@@ -132,6 +132,34 @@ def test_status_finds_the_logs_where_they_are_kept(server: FaultServer, tmp_path
     assert main(["mirror", "s3://bucket/p/", *words, "-q"]) == 0
     assert main(["status", *words]) == 0
     assert "everything is in place" in capsys.readouterr().out
+
+
+def test_status_sees_shards_as_one_and_names_those_that_are_missing(
+    server: FaultServer, tmp_path: Path, capsys: Captured
+) -> None:
+    for number in range(40):
+        server.put("bucket", f"p/{number}", b"body")
+    words = ["s3://bucket/p/", str(tmp_path), "-q"]
+    assert main(["mirror", *words, "--shard", "1/3"]) == 0
+    broken = server.fault(op="get", do=Answer(400, "KMS.DisabledException", "It is disabled"), times=1)
+    assert main(["mirror", *words, "--shard", "3/3"]) == 1
+    assert broken.hits == 1
+    assert main(["status", str(tmp_path)]) == 1
+    out = capsys.readouterr().out
+    assert "  run shards that have never run: 2/3\n" in out
+    assert "  try 1 object again that failed with KMS.DisabledException" in out
+    assert main(["mirror", *words, "--shard", "2/3"]) == 0
+    assert main(["mirror", *words, "--shard", "3/3"]) == 0
+    assert main(["status", str(tmp_path), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["shards"], told["missing_shards"]) == (["1/3", "2/3", "3/3"], [])
+    assert (told["files"], told["bytes"]) == (40, 160)
+    assert [run["shard"] for run in told["runs"]] == ["3/3", "2/3", "3/3", "1/3"]
+    assert told["next"] == ["list, and fetch what has changed"]
+    assert "<b>Exit status 0</b>" in reported(tmp_path, str(tmp_path)), "it is on the last run"
+    assert main(["mirror", *words]) == 0
+    assert main(["status", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["shards"] == []
 
 
 # ── report ──────────────────────────────────────────────────────────────────────────────────────────

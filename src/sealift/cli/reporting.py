@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from sealift.cli.arguments import Command
@@ -29,14 +31,17 @@ def status(command: Command, settings: Settings, display: Display, console: Cons
     """
     dest = Path(command.words[0])
     state = look(dest, settings.storage.state)
-    runs = [read_run(path) for path in reversed(state.logs[-SHOWN:])]
-    ended = next((run for run in runs if not (state.running and run is runs[0])), None)
+    runs = {path: read_run(path) for path in reversed(state.logs[-SHOWN:])}
+    under_way = {part.logs[-1] for part in state.parts if part.running and part.logs}
+    ended = [path for part in state.parts for path in [path for path in part.logs if path not in under_way][-1:]]
+    last = [runs.get(path) or read_run(path) for path in ended]
     if display.json:
-        console.out(json.dumps(_as_dict(dest, state, runs, ended), ensure_ascii=True))
+        console.out(json.dumps(_as_dict(dest, state, runs, under_way, last), ensure_ascii=True))
     else:
-        for line in _lines(dest, state, runs, ended):
+        for line in _lines(dest, state, runs, under_way, last):
             console.out(line)
-    return IN_PLACE if ended is None and state.running else FAILED if ended is None else ended.status
+    statuses = [run.status for run in last] or [IN_PLACE if state.running else FAILED]
+    return max([*statuses, FAILED] if state.missing else statuses)
 
 
 def report(command: Command, settings: Settings, console: Console) -> int:
@@ -62,32 +67,35 @@ def _asked_for(run: Path, state: Path | None) -> tuple[Path, Path | None, bool]:
         found = look(run, state)
         if not found.logs:
             raise ConfigError(f"there is no log in {found.directory}")
-        earlier = found.logs[-2] if len(found.logs) > 1 else None
-        return found.logs[-1], earlier, found.running
+        run = found.logs[-1]
+        under_way = any(part.running and run in part.logs for part in found.parts)
+    else:
+        under_way = False
     if not run.is_file():
         raise ConfigError(f"{run} is neither a destination nor the log of a run: DEST/.sealift/runs has them")
-    earlier_ones = [path for path in logs(run.parent) if path.name < run.name]
-    return run, earlier_ones[-1] if earlier_ones else None, False
+    earlier = [path for path in logs(run.parent) if path.name < run.name]
+    return run, earlier[-1] if earlier else None, under_way
 
 
-def _lines(dest: Path, state: State, runs: list[Run], ended: Run | None) -> list[str]:
+def _lines(
+    dest: Path, state: State, runs: Mapping[Path, Run], under_way: AbstractSet[Path], last: Sequence[Run]
+) -> list[str]:
     lines = []
     if state.files is not None:
         lines += [f"{dest}: {count(state.files)} files that are known, {size(state.bytes)}", ""]
-    rows = [list(HEADINGS), *history(runs, running=state.running)] if runs else []
+    rows = [list(HEADINGS), *history(runs, under_way)] if runs else []
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))] if rows else []
-    for row in rows:
-        *numbers, words = (
-            cell if column in (0, 8) else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        lines.append("  ".join([numbers[0].ljust(widths[0]), *numbers[1:], words]).rstrip())
+    for began, *numbers, words in rows:
+        cells = [number.rjust(width) for number, width in zip(numbers, widths[1:-1], strict=True)]
+        lines.append("  ".join([began.ljust(widths[0]), *cells, words]).rstrip())
     if not runs:
         lines.append("no run has left a log")
-    return [*lines, "", "next:", *(f"  {step}" for step in next_steps(state, ended))]
+    return [*lines, "", "next:", *(f"  {step}" for step in next_steps(state, last))]
 
 
-def _as_dict(dest: Path, state: State, runs: list[Run], ended: Run | None) -> dict[str, object]:
+def _as_dict(
+    dest: Path, state: State, runs: Mapping[Path, Run], under_way: AbstractSet[Path], last: Sequence[Run]
+) -> dict[str, object]:
     return {
         "dest": str(dest.absolute()),
         "running": state.running,
@@ -98,16 +106,19 @@ def _as_dict(dest: Path, state: State, runs: list[Run], ended: Run | None) -> di
             "bytes": state.unfinished.bytes,
             "size": state.unfinished.size,
         },
+        "shards": [part.shard for part in state.parts if part.shard],
+        "missing_shards": list(state.missing),
         "runs": [
             {
-                "log": str(state.directory / f"{run.name}.jsonl"),
+                "log": str(path),
+                "shard": run.shard,
                 "began": run.began.isoformat(),
-                "how": "running" if state.running and run is runs[0] else run.how,
+                "how": "running" if path in under_way else run.how,
                 "status": None if run.how == "killed" else run.status,
-                "said": verdict(run, under_way=state.running and run is runs[0]),
+                "said": verdict(run, under_way=path in under_way),
                 "summary": run.summary,
             }
-            for run in runs
+            for path, run in runs.items()
         ],
-        "next": next_steps(state, ended),
+        "next": next_steps(state, last),
     }

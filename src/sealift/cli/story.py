@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from sealift.cli.quantities import count, duration, objects, rate, size
@@ -83,46 +85,44 @@ def changed(run: Run, before: Run) -> Changed:
     return Changed(len(now - then), len(now & then), len(then - now))
 
 
-def next_steps(state: State, last: Run | None) -> list[str]:
-    """Say what the next run would do first."""
-    if state.running:
+def next_steps(state: State, last: Sequence[Run]) -> list[str]:
+    """Say what the next run would do first; `last` are the last runs that have ended, one of each shard."""
+    if state.running and not state.parts[0].shard:
         return ["a run is under way: the next one is refused until it has ended"]
-    steps = []
+    steps = [f"shard {part.shard} is under way" for part in state.parts if part.running]
+    if state.missing:
+        steps.append(f"run shards that have never run: {', '.join(state.missing)}")
     if state.unfinished.objects:
         there = f"{size(state.unfinished.bytes)} of {size(state.unfinished.size)}"
         steps.append(f"go on with {objects(state.unfinished.objects)} of which a part is there: {there}")
-    if last is not None:
-        for error, group in sorted(last.failures.items(), key=lambda item: -item[1].count):
-            example = group.examples[0]
-            steps.append(
-                f"try {objects(group.count)} again that failed with {error}, as s3://{example['bucket']}/{example['key']}"
-            )
-        if last.summary.get("pending"):
-            steps.append(f"fetch {objects(last.summary['pending'])} that the last run did not reach")
-        if not last.summary.get("complete", True):
-            steps.append("list what the last run did not come to list")
+    failures = [(error, group) for run in last for error, group in run.failures.items()]
+    for error, group in sorted(failures, key=lambda item: -item[1].count):
+        example = group.examples[0]
+        where = f"s3://{example['bucket']}/{example['key']}"
+        steps.append(f"try {objects(group.count)} again that failed with {error}, as {where}")
+    if pending := sum(run.summary.get("pending", 0) for run in last):
+        steps.append(f"fetch {objects(pending)} that the last run did not reach")
+    if not all(run.summary.get("complete", True) for run in last):
+        steps.append("list what the last run did not come to list")
     return [*steps, *([] if steps else ["list, and fetch what has changed"])]
 
 
-def history(runs: Sequence[Run], *, running: bool) -> list[list[str]]:
-    """Return a row for each run, the latest first."""
-    rows = []
-    for index, run in enumerate(runs):
-        summary = run.summary
-        rows.append(
-            [
-                f"{run.began.astimezone():%Y-%m-%d %H:%M}",
-                duration(run.seconds),
-                "–" if run.how == "killed" else str(run.status),
-                _number(summary, "downloaded"),
-                _number(summary, "failed"),
-                _number(summary, "pending"),
-                _number(summary, "deleted"),
-                size(summary.get("bytes", 0)),
-                verdict(run, under_way=running and index == 0),
-            ]
-        )
-    return rows
+def history(runs: Mapping[Path, Run], under_way: AbstractSet[Path]) -> list[list[str]]:
+    """Return a row for each run, by its log."""
+    return [
+        [
+            " ".join(filter(None, [f"{run.began.astimezone():%Y-%m-%d %H:%M}", run.shard])),
+            duration(run.seconds),
+            "–" if run.how == "killed" else str(run.status),
+            _number(run.summary, "downloaded"),
+            _number(run.summary, "failed"),
+            _number(run.summary, "pending"),
+            _number(run.summary, "deleted"),
+            size(run.summary.get("bytes", 0)),
+            verdict(run, under_way=path in under_way),
+        ]
+        for path, run in runs.items()
+    ]
 
 
 HEADINGS = ("began", "took", "status", "downloaded", "failed", "not reached", "deleted", "received", "")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sealift.errors import ConfigError
+from sealift.sharding import named
 
 EXAMPLES = 20
 """Keys that are named of each kind of thing."""
@@ -45,6 +46,8 @@ class Run:
     name: str
     """Of its log, without the ending."""
     began: datetime
+    shard: str = ""
+    """`3/8`, where it was one."""
     sources: tuple[str, ...] = ()
     dest: str = ""
     how: str = "killed"
@@ -76,14 +79,20 @@ class Run:
         return float(self.summary.get("seconds", last))
 
 
-def logs(directory: Path) -> list[Path]:
+def logs(directory: Path, pattern: str = "*.jsonl") -> list[Path]:
     """Return the logs in a directory of runs, the oldest first."""
-    return sorted(path for path in directory.glob("*.jsonl") if path.is_file())
+    return sorted(path for path in directory.glob(pattern) if path.is_file())
+
+
+def shard_of_log(path: Path) -> str:
+    """Return the shard whose log lies at `path`, as `3/8`; nothing where it is that of a run without shards."""
+    shard = named(path.parent.parent.name)
+    return "" if shard is None else str(shard)
 
 
 def read_run(path: Path) -> Run:
     """Read a log. Raises ConfigError where there is none."""
-    run = Run(path.stem, _time_of(path.stem))
+    run = Run(path.stem, _time_of(path.stem), shard_of_log(path))
     slowest: list[tuple[float, int, Mapping[str, Any]]] = []
     try:
         for number, line in enumerate(_lines(path)):

@@ -11,8 +11,9 @@ from pathlib import Path
 from sealift.destination import OWN_DIRECTORY
 from sealift.errors import ConfigError
 from sealift.ledger import Ledger
-from sealift.partial import NOTE
+from sealift.partial import NOTE, NOTE_IN_WRITING
 from sealift.report.runs import logs
+from sealift.shards import SHARDS, all_records, missing, part_of, present
 
 LINUX = sys.platform == "linux"
 
@@ -29,18 +30,38 @@ class Unfinished:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """What one shard has left, or runs without shards."""
+
+    shard: str
+    """`3/8`; nothing for runs without."""
+    logs: tuple[Path, ...]
+    """The oldest first."""
+    running: bool
+    """A run is under way, as far as can be told on this machine."""
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """A destination as it is."""
 
     directory: Path
-    """Of the logs."""
+    """Of ledger and logs."""
+    parts: tuple[Part, ...]
+    """The shards that mirror to it, or the one part of all."""
+    missing: tuple[str, ...]
+    """Shards that have never run."""
     logs: tuple[Path, ...]
-    """The oldest first."""
-    running: bool
+    """All of them, the oldest first, also those of shards that are no more."""
     unfinished: Unfinished
     files: int | None
     """That the ledger knows; None where there is none."""
     bytes: int = 0
+
+    @property
+    def running(self) -> bool:
+        """Whether a run is under way."""
+        return any(part.running for part in self.parts)
 
 
 def look(dest: Path, state: Path | None) -> State:
@@ -49,42 +70,66 @@ def look(dest: Path, state: Path | None) -> State:
     if not own.is_dir():
         raise ConfigError(f"nothing was ever mirrored to {dest}: there is no {own}")
     kept = state or own
-    files, size = _ledger(kept)
-    return State(kept / "runs", tuple(logs(kept / "runs")), _running(own), _unfinished(own / "partial"), files, size)
+    shards = present(kept)
+    parts = [
+        Part(str(shard), tuple(logs(part_of(kept, shard) / "runs")), _running(own / SHARDS / f"{shard.name}.lock"))
+        for shard in shards
+    ] or [Part("", tuple(logs(kept / "runs")), _running(own / "lock"))]
+    every = sorted([*logs(kept / "runs"), *logs(kept / SHARDS, "*/runs/*.jsonl")], key=lambda path: path.name)
+    files, size = _files(kept, sharded=bool(shards))
+    return State(
+        kept,
+        tuple(parts),
+        tuple(map(str, missing(shards))),
+        tuple(every),
+        _unfinished(own / "partial"),
+        files,
+        size,
+    )
 
 
-def _running(own: Path) -> bool:
-    """Say whether a run holds the lock. Trying the lock would tell, too, and keep out a run that begins right now."""
+def _running(lock: Path) -> bool:
+    """Say whether a run of this machine holds the lock.
+
+    Trying the lock would tell, too, and keep out a run that begins right now.
+    """
     try:
-        lock = (own / "lock").lstat()
-        holder = json.loads((own / "lock").read_bytes())
-        os.kill(holder["pid"], 0)
-        held = Path("/proc/locks").read_text(encoding="ascii") if LINUX else f":{lock.st_ino} "
+        inode = lock.lstat().st_ino
+        os.kill(json.loads(lock.read_bytes())["pid"], 0)
+        held = Path("/proc/locks").read_text(encoding="ascii") if LINUX else f":{inode} "
     except PermissionError:
         return True  # a process of somebody else's
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return f":{lock.st_ino} " in held
+    return f":{inode} " in held
 
 
 def _unfinished(partial: Path) -> Unfinished:
     objects = bytes_ = size = 0
-    names = {path.name for path in partial.iterdir()} if partial.is_dir() else set()
-    for name in names:
-        if not name.endswith((NOTE, f"{NOTE}.new")):
-            objects += 1
-            try:
-                note = json.loads((partial / f"{name}{NOTE}").read_text(encoding="utf-8"))
-                bytes_ += sum(stop - start for start, stop in note["done"])
-                size += note["size"]
-            except (OSError, ValueError, KeyError, TypeError):
-                continue  # nothing is recorded of it: it starts over
+    for path in partial.rglob("*"):
+        if path.name.endswith((NOTE, NOTE_IN_WRITING)) or path.is_dir():
+            continue
+        objects += 1
+        try:
+            note = json.loads(path.with_name(f"{path.name}{NOTE}").read_text(encoding="utf-8"))
+            bytes_ += sum(stop - start for start, stop in note["done"])
+            size += note["size"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # nothing is recorded of it: it starts over
     return Unfinished(objects, bytes_, size)
 
 
-def _ledger(directory: Path) -> tuple[int | None, int]:
-    ledger = Ledger.open_to_read(directory, lambda _: None)
+def _files(directory: Path, *, sharded: bool) -> tuple[int | None, int]:
+    """Return how many files are known, None where there is no ledger, and their bytes."""
+    if sharded:
+        pages = [(len(page), sum(record.local_size for record in page)) for page in all_records(directory, _nobody)]
+        return sum(count for count, _ in pages), sum(size for _, size in pages)
+    ledger = Ledger.open_to_read(directory, _nobody)
     if ledger is None:
         return None, 0
     with ledger:
         return ledger.totals()
+
+
+def _nobody(text: str) -> None:
+    """Say it to nobody: the next run says it itself."""
