@@ -21,8 +21,8 @@ from sealift.destination import Destination, File, Missing
 from sealift.errors import ObjectError, TooManyDeletions
 from sealift.ledger import Changes, Ledger, Record
 from sealift.listed import AT_ONCE, Listed
-from sealift.localpath import LocalPath, beside_directory, local_path
-from sealift.selection import Ownership
+from sealift.localpath import LocalPath, all_ordinary, beside_directory, local_path
+from sealift.selection import Ownership, Source
 from sealift.standing import fits
 
 
@@ -62,8 +62,8 @@ class Deletion:
         self._ownership = ownership
         self._several = several
 
-    def judge(self) -> Verdict:
-        """Count. Changes nothing."""
+    def judge(self) -> Iterator[Verdict]:
+        """Count, and yield the sum so far after some files each time. Changes nothing."""
         verdict = Verdict()
         for page in self._pages():
             verdict.of += sum(not _is_marker(record) for record in page)
@@ -77,7 +77,7 @@ class Deletion:
                     verdict.to_delete += 1
                 elif self._exists(record):
                     verdict.changed += 1
-        return verdict
+            yield verdict
 
     def foresee(self) -> Iterator[Step]:
         """Yield what would be deleted, some at a time."""
@@ -107,12 +107,23 @@ class Deletion:
         after = ""
         while page := self._ledger.records(after, AT_ONCE):
             after = page[-1].path
-            yield [record for record in page if self._belongs(record)]
+            yield self._belonging(page)
 
-    def _belongs(self, record: Record) -> bool:
-        source = self._ownership.source_of(record.seal.bucket, record.key)
-        if source is None:
-            return False
+    def _belonging(self, page: Sequence[Record]) -> list[Record]:
+        source_of = self._ownership.source_of
+        found = [(record, source_of(record.seal.bucket, record.key)) for record in page]
+        mine = [(record, source) for record, source in found if source is not None]
+        plain = [record.path for record, source in mine if record.path == self._plain_path(record, source)]
+        ordinary = frozenset(plain) if plain and all_ordinary(plain) else frozenset()
+        return [record for record, source in mine if record.path in ordinary or self._belongs(record, source)]
+
+    def _plain_path(self, record: Record, source: Source) -> str:
+        """Return the path of a file whose key shows in it as it is; nothing for what is no file."""
+        if _is_marker(record):
+            return ""
+        return f"{source.directory}/{record.key}" if self._several else record.key[len(source.prefix) :]
+
+    def _belongs(self, record: Record, source: Source) -> bool:
         under, base = (source.directory, "") if self._several else (None, source.prefix)
         path = local_path(record.key[len(base) :], record.size, under=under)
         if path.directory:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import product
 from operator import lt
 from pathlib import Path
 from types import NoneType
@@ -57,9 +58,10 @@ _NO_FORMAT = "unsupported file format"
 
 _ENTRY = ("path", "seal", "key", "size", "etag", "version", "local_size", "local_mtime_ns")
 _COLUMNS = "path, seal, key, size, etag, version, checksum, local_size, local_mtime_ns, adopted"
-_NAME, _MAYBE = (str, bytes), (str, NoneType)
-_KINDS: tuple[type | tuple[type, ...], ...] = (_NAME, int, _NAME, int, str, _MAYBE, _MAYBE, int, int, int)
-"""What the columns hold."""
+_NAME, _MAYBE, _NUMBER = (str, bytes), (str, NoneType), (int,)
+_COLUMN: tuple[tuple[type, ...], ...] = (_NAME, _NUMBER, _NAME, _NUMBER, (str,), _MAYBE, _MAYBE, *[_NUMBER] * 3)
+_KINDS = frozenset(product(*_COLUMN))
+"""What the columns may hold, a row at a time."""
 _SCHEMA = """
 CREATE TABLE seal (
     id INTEGER PRIMARY KEY, bucket TEXT NOT NULL, sse TEXT NOT NULL, kms_key_id TEXT NOT NULL,
@@ -450,7 +452,7 @@ class Ledger:
             self._connect()
 
     def _record(self, row: tuple[Any, ...]) -> Record:
-        if not all(isinstance(value, kinds) for value, kinds in zip(row, _KINDS, strict=True)):
+        if tuple(map(type, row)) not in _KINDS:
             raise _DamagedError  # no run has written such a row
         path, number, key, *rest, adopted = row
         seal = self._sealed.get(number)

@@ -37,7 +37,7 @@ from sealift.config import Check, Durability, Settings, refuse_combinations
 from sealift.crew.parent import Crew
 from sealift.crew.rule import CrewRule
 from sealift.crew.worker import Orders
-from sealift.deleting import Deletion, check
+from sealift.deleting import Deletion, Verdict, check
 from sealift.destination import OWN_DIRECTORY, Destination
 from sealift.diff import Diff
 from sealift.errors import (
@@ -517,7 +517,9 @@ class Run:
             return
         self.judge()  # a run that failed as a whole deletes nothing
         deletion = Deletion(destination, ledger, listed, self._ownership, several=self._several)
-        verdict = await run_sync(deletion.judge)
+        verdict, judging = Verdict(), deletion.judge()
+        while (sofar := await run_sync(next, judging, None)) is not None:  # a run may be stopped between any two
+            verdict = sofar
         for number, what in ((verdict.changed, "changed here"), (verdict.adopted, "not written by Sealift")):
             if number:
                 self.warn(f"files whose object is gone, but which were {what}, are kept: {number:,}")
