@@ -6,12 +6,18 @@ from hypothesis import strategies as st
 from sealift.destination import File
 from sealift.ledger import Record, Seal
 from sealift.model import RemoteObject
-from sealift.standing import Standing, standing
+from sealift.standing import Standing, Trust
+from sealift.standing import standing as standing_by
 
 NOON = 1_700_000_000_123_000_000
 REMOTE = RemoteObject("bucket", "key", 5, '"e"', NOON)
 RECORD = Record("key", Seal("bucket"), "key", 5, '"e"', None, None, 5, NOON)
 FILE = File(5, NOON)
+VERIFYING, READING = Trust(found=False), Trust(recorded=False, found=False)
+
+
+def standing(file, record, remote, trust=Trust()):  # noqa: B008 (frozen)
+    return standing_by(file, record, remote, trust)
 
 
 def test_what_the_ledger_says_of_an_untouched_file_decides():
@@ -51,6 +57,16 @@ def test_so_is_one_that_was_changed_since_it_was_recorded():
 
     assert standing(FILE, older, REMOTE) is Standing.ADOPTED
     assert standing(File(5, NOON - 10**9), older, REMOTE) is Standing.OUTDATED
+
+
+def test_where_its_time_is_not_to_be_trusted_what_is_as_long_as_the_object_has_to_be_read():
+    assert standing(FILE, RECORD, REMOTE, VERIFYING) is Standing.IN_PLACE
+    assert standing(FILE, RECORD, REMOTE, READING) is Standing.UNTOLD
+    for trust in (VERIFYING, READING):
+        assert standing(FILE, None, REMOTE, trust) is Standing.UNTOLD
+        assert standing(File(5, 1), RECORD, REMOTE, trust) is Standing.UNTOLD
+        assert standing(File(6, NOON), RECORD, REMOTE, trust) is Standing.OUTDATED
+        assert standing(FILE, RECORD, REMOTE._replace(etag='"f"'), trust) is Standing.OUTDATED
 
 
 SIZES, TIMES, ETAGS = st.integers(0, 2), st.sampled_from([NOON, NOON + 1000, NOON + 10**10]), st.sampled_from("de")

@@ -13,7 +13,7 @@ from sealift.ledger import Changes, Ledger, Record, Seal
 from sealift.localpath import all_ordinary, local_path
 from sealift.model import RemoteObject
 from sealift.s3.translate import ARCHIVED
-from sealift.standing import Standing, standing
+from sealift.standing import Standing, Trust, standing
 from sealift.unchanged import Unchanged
 from tests.support.keys import remote
 
@@ -97,7 +97,7 @@ def test_nothing_is_called_unchanged_that_is_not_and_all_that_plainly_is(tmp_pat
                 isinstance(facts, File)
                 and case.record is not None
                 and case.record.path == path.text
-                and standing(facts, case.record, case.listed) is Standing.IN_PLACE
+                and standing(facts, case.record, case.listed, Trust()) is Standing.IN_PLACE
                 and (case.record.key, case.record.seal.bucket) == (case.listed.key, case.listed.bucket)
             )
             ordinary = all_ordinary([case.listed.key]) and "\udcff" not in case.listed.key

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sealift.config import (
+        Adopt,
+        Check,
         ConnectionSettings,
         Durability,
         KmsSettings,
@@ -50,6 +52,8 @@ _HOMES = {
     "mirroring": ("mirror", "plan"),
     "getting": ("get", "get_to_stream"),
     "config": (
+        "Adopt",
+        "Check",
         "ConnectionSettings",
         "Durability",
         "KmsSettings",
@@ -80,6 +84,8 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AccessError",
+    "Adopt",
+    "Check",
     "ConfigError",
     "ConnectionSettings",
     "CredentialsError",

@@ -13,6 +13,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import anyio
 from anyio.to_thread import run_sync
@@ -34,7 +35,6 @@ from sealift.checksum import (
 from sealift.errors import Changed, Integrity, ObjectError, Throttled, Transient
 from sealift.model import ByteRange, Part, RemoteObject
 from sealift.pacing import Pace, say_if_back
-from sealift.partial import PartialFile
 from sealift.retry import Again, Attempts, RetrySettings, after
 from sealift.s3.store import ObjectStore
 from sealift.tally import Tally
@@ -53,6 +53,19 @@ _SLOW = frozenset({"400", "503"})
 """What a HEAD says, which has no body, where a GET would say that KMS asks for fewer requests."""
 
 
+class Readable(Protocol):
+    """A file whose bytes can be read back."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        ...
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fill `buffer` with the bytes from `offset` on, and return how many those are: fewer only at the end."""
+        ...
+
+
 class Checker:
     """Holds files against S3's checksums. One for a whole run."""
 
@@ -65,7 +78,7 @@ class Checker:
     async def check(
         self,
         remote: RemoteObject,
-        partial: PartialFile,
+        file: Readable,
         sums: Sums,
         told: Checksum | None,
         *,
@@ -84,7 +97,7 @@ class Checker:
             if told.algorithm is not sums.algorithm or (grain and grain != sums.grain):
                 sums = Sums(told.algorithm, grain)
         if told is None or told.algorithm.is_crc:
-            await self._fill(partial, sums, remote.size)
+            await self._fill(file, sums, remote.size)
             found = crc_checksum(sums.algorithm, sums.of(0, remote.size) or 0)
             if told is None:
                 return Checked(str(found), verified=False)
@@ -94,10 +107,10 @@ class Checker:
                 return Checked(str(found), verified=True)
         elif not told.parts:
             running = running_checksum(told.algorithm)
-            await self._read(partial, ByteRange(0, remote.size), running)
+            await self._read(file, ByteRange(0, remote.size), running)
             found = Checksum(told.algorithm, running.digest())
             return self._agreed(remote, told, found, found)
-        return await self._by_parts(remote, partial, told)
+        return await self._by_parts(remote, file, told)
 
     async def ask(self, remote: RemoteObject, *, charged: bool) -> Checksum | None:
         """Return S3's checksum of an object; None where it has none.
@@ -156,13 +169,13 @@ class Checker:
             raise mismatch(remote, told)
         return Checked(str(whole), verified=True)
 
-    async def _by_parts(self, remote: RemoteObject, partial: PartialFile, told: Checksum) -> Checked:
+    async def _by_parts(self, remote: RemoteObject, file: Readable, told: Checksum) -> Checked:
         """Read the whole file back, part by part."""
         parts = await self.layout(remote, told.parts)
         own, digests = running_checksum(OWN), []
         for part in parts or [ByteRange(0, remote.size)]:
             running = running_checksum(told.algorithm)
-            await self._read(partial, part, running, own)
+            await self._read(file, part, running, own)
             digests.append(running.digest())
         whole = Checksum(OWN, own.digest())
         if not parts:  # nobody says what the parts were
@@ -189,19 +202,19 @@ class Checker:
             return []
         return stretches_of(sizes) if sum(sizes) == remote.size else []
 
-    async def _fill(self, partial: PartialFile, sums: Sums, size: int) -> None:
+    async def _fill(self, file: Readable, sums: Sums, size: int) -> None:
         """Read back what was not summed up."""
         for gap in sums.missing(size):
             running = sums.stretches(gap.start)
-            await self._read(partial, gap, running)
+            await self._read(file, gap, running)
             for stretch in running.so_far():
                 sums.add(*stretch)
 
-    async def _read(self, partial: PartialFile, stretch: ByteRange, *running: Running) -> None:
+    async def _read(self, file: Readable, stretch: ByteRange, *running: Running) -> None:
         at = stretch.start
         while at < stretch.stop:
             stop = min(at + SLICE, stretch.stop)
-            await run_sync(_sum_up, partial, ByteRange(at, stop), running)
+            await run_sync(_sum_up, file, ByteRange(at, stop), running)
             at = stop
 
 
@@ -213,13 +226,13 @@ def _by_guess(remote: RemoteObject, sums: Sums, told: Checksum) -> Checksum | No
     return composite(told.algorithm, known) if len(known) == told.parts else None
 
 
-def _sum_up(partial: PartialFile, stretch: ByteRange, running: Sequence[Running]) -> None:
+def _sum_up(file: Readable, stretch: ByteRange, running: Sequence[Running]) -> None:
     buffer = memoryview(bytearray(min(BLOCK, len(stretch))))
     at = stretch.start
     while at < stretch.stop:
-        size = partial.read_into(at, buffer[: stretch.stop - at])
+        size = file.read_into(at, buffer[: stretch.stop - at])
         if not size:
-            raise Integrity(f"the partial file {partial.name} is too short; run again", code="PartialFileLost")
+            raise Integrity(f"{file.name} is too short; run again", code="PartialFileLost")
         for each in running:
             each.update(buffer[:size])
         at += size

@@ -125,6 +125,17 @@ class Check(enum.StrEnum):
     """By what the ledger says of it; by size and time where that says nothing."""
     SIZE_MTIME = "size-mtime"
     """By size and time, whatever the ledger says."""
+    CHECKSUM = "checksum"
+    """By its bytes: what is as long as the object is read, and held against the ledger's checksum, or S3's."""
+
+
+class Adopt(enum.StrEnum):
+    """How it is told whether a file that the ledger does not know is the object in whose place it is."""
+
+    SIZE_MTIME = "size-mtime"
+    """By size and time."""
+    VERIFY = "verify"
+    """By its bytes: what is as long as the object is read, and held against S3's checksum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +159,7 @@ class StorageSettings:
 
     durability: Durability = Durability.BATCH
     check: Check = Check.LEDGER
+    adopt: Adopt = Adopt.SIZE_MTIME
     force: bool = False
     """Everything is fetched, whatever is in its place."""
     state: Path | None = None

@@ -35,7 +35,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
-from sealift.errors import LocalStorageError, ObjectError
+from sealift.errors import LocalStorageError, ObjectError, Permanent
 from sealift.localpath import LocalPath, beside_directory
 from sealift.partial import (
     NOTE,
@@ -48,6 +48,7 @@ from sealift.partial import (
     rename_new,
     translated,
 )
+from sealift.reading import Reading
 
 OWN_DIRECTORY: Final = ".sealift"
 
@@ -58,6 +59,7 @@ _SECOND = 1_000_000_000
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _BELOW = _DIRECTORY | os.O_NOFOLLOW
 # O_NONBLOCK: a fifo of that name must not hold the run up.
+_TO_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _PARTIAL = re.compile(rf"([0-9a-f]{{32}})(?:{re.escape(NOTE)}|{re.escape(NOTE_IN_WRITING)})?")
 
@@ -299,6 +301,27 @@ class Destination:
             return True
         except Blocked:
             return False
+
+    def read(self, path: LocalPath) -> Reading:
+        """Open a file to be read. Blocked when it is anything but a regular file; FileNotFoundError.
+
+        Raises Permanent where that is not allowed.
+        """
+        *parents, name = _file_segments(path)
+
+        def read(fd: int) -> Reading:
+            try:
+                descriptor = os.open(name, _TO_READ, dir_fd=fd)
+            except PermissionError as error:
+                raise Permanent(f"{self.path / path.text} may not be read") from error
+            reading = Reading(descriptor, path.text)
+            kind = kind_of(os.fstat(descriptor).st_mode)
+            if kind is not Kind.FILE:
+                reading.close()
+                raise Blocked(path.text, depth=len(path.segments), kind=kind)
+            return reading
+
+        return self._in_directory(tuple(parents), read, path)
 
     def make_directory(self, segments: Segments, *, sync: bool = False) -> bool:
         """Make a directory and those above it; whether it is new. Blocked by anything else there."""

@@ -3,7 +3,8 @@
 1. Of what the ledger knows and nobody has touched, which of most runs is nearly all, some hundred at once are found to
    be in place: by a look-up of a stretch of the ledger, and an lstat each.
 2. The file in any other object's place is held against the object by itself (`sealift.standing`).
-3. Only where something is in the way (`sealift.placing`) other objects are asked for.
+3. Where only its bytes can tell, it is read (`sealift.proving`): with `--check checksum` and `--adopt verify`.
+4. Only where something is in the way (`sealift.placing`) other objects are asked for.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import NamedTuple
 import anyio.lowlevel
 from anyio.to_thread import run_sync
 
-from sealift.config import Check, Settings
+from sealift.config import Adopt, Check, Settings, StorageSettings
 from sealift.destination import Destination, Directory, File, Local, Missing, Other, Segments
 from sealift.diskpace import DiskWork
 from sealift.errors import ObjectError
@@ -28,10 +29,11 @@ from sealift.model import ByteRange, Ending, Outcome, RemoteObject
 from sealift.partial import Blocked, Kind, PartialFile, partial_name
 from sealift.placing import MOST_MOVES, Place, WayMaker, not_representable, recorded
 from sealift.planning import SMALLEST_PART, count_parts, part_size_for
+from sealift.proving import Prover, Question
 from sealift.recording import Recorder
 from sealift.s3.translate import ARCHIVED, archived
 from sealift.selection import Source
-from sealift.standing import Standing, standing
+from sealift.standing import Standing, Trust, fits, names, standing
 from sealift.tally import Tally
 from sealift.unchanged import Unchanged
 
@@ -44,8 +46,23 @@ SLICE = 50
 MOST_MADE = 10_000
 """Directories that are remembered as taken down: some MB. Those of one page would do."""
 
+
+class Doubt(NamedTuple):
+    """A file of which only its bytes tell whether it is the object."""
+
+    file: File
+    path: LocalPath
+    record: Record | None
+    """What the ledger says of it."""
+    in_the_way: Blocked | None = None
+    """The directory that has the object's own name, if the file lies beside it."""
+
+
 Finding = Job | Outcome | ObjectError
 """What a look at an object's place says: fetch it, it has ended, or something is in the way or wrong."""
+
+
+_Look = tuple[RemoteObject, Place, Finding | Doubt]
 
 
 class Need(NamedTuple):
@@ -73,10 +90,12 @@ class Diff:
         dry: bool,
         ledger: Ledger | None = None,
         recorder: Recorder | None = None,
+        prover: Prover | None = None,
     ) -> None:
         """`several`: each bucket has a directory of its own. `dry`: nothing on disk is changed.
 
-        `recorder` hears what is found out that the `ledger` does not say yet.
+        `recorder` hears what is found out that the `ledger` does not say yet. `prover` is for settings by which files
+        have to be read.
         """
         self._destination = destination
         self._way = way
@@ -87,9 +106,13 @@ class Diff:
         self._partials = destination.partials()
         self._disk = DiskWork()
         storage = settings.storage
-        consulted = storage.check is Check.LEDGER and not storage.force
+        consulted = storage.check is not Check.SIZE_MTIME and not storage.force
+        self._trust = trust(storage)
+        self._prover = prover
         self._ledger = ledger if ledger is not None and consulted and not ledger.empty else None
-        self._unchanged = None if self._ledger is None else Unchanged(destination, self._ledger)
+        self._unchanged = None
+        if self._ledger is not None and self._trust.recorded:
+            self._unchanged = Unchanged(destination, self._ledger)
         self._recorder = recorder
         self._adopts = consulted and recorder is not None
         self._forced = storage.force
@@ -106,7 +129,8 @@ class Diff:
             remotes = await self._pass_over(self._unchanged, source, remotes)
         for start in range(0, len(remotes), SLICE):
             slice_ = remotes[start : start + SLICE]
-            for remote, place, finding in await self._disk.perform(partial(self._compare, source, slice_)):
+            looks = await self._disk.perform(partial(self._compare, source, slice_))
+            for remote, place, finding in await self._settle_all(looks):
                 job = finding if isinstance(finding, Job) else await self._resolve(remote, place, finding)
                 if job is not None:
                     job.restarts = restarts
@@ -116,6 +140,38 @@ class Diff:
                 self._recorder.add(found)
             await anyio.lowlevel.checkpoint()
         return jobs
+
+    async def _settle_all(self, looks: Sequence[_Look]) -> list[tuple[RemoteObject, Place, Finding]]:
+        """Let the bytes of those files tell of which nothing else does. Raises RunError."""
+        doubts = [(remote, look) for remote, _, look in looks if isinstance(look, Doubt)]
+        questions = [Question(remote, doubt.path, doubt.file, _checksum(doubt, remote)) for remote, doubt in doubts]
+        answers = iter(await self._prover.prove(questions) if questions and self._prover is not None else ())
+        return [
+            (remote, place, await self._settle(remote, place, look, next(answers)) if isinstance(look, Doubt) else look)
+            for remote, place, look in looks
+        ]
+
+    async def _settle(self, remote: RemoteObject, place: Place, doubt: Doubt, checksum: str | None) -> Finding:
+        """Draw the conclusion from a file's `checksum`, None where it is not the object."""
+        if checksum is None:
+            return doubt.in_the_way or self._job(remote, place)
+        if self._adopts:
+            self._take_down(remote, doubt, checksum)
+        if doubt.in_the_way is not None:
+            return self._way.outcome(remote, doubt.path, Ending.UP_TO_DATE)
+        if doubt.path != place.path:
+            await run_sync(self._move_back, place.path)
+        return self._way.outcome(remote, place.path, Ending.UP_TO_DATE)
+
+    def _take_down(self, remote: RemoteObject, doubt: Doubt, checksum: str) -> None:
+        """Take down what a file has turned out to be."""
+        record = doubt.record
+        fresh = recorded(remote, doubt.path.text, doubt.file.mtime_ns, checksum)._replace(adopted=True)
+        if record is not None and names(record, remote) and fits(doubt.file, record):
+            seal = record.seal._replace(bucket=remote.bucket)
+            fresh = fresh._replace(seal=seal, mtime_ns=record.mtime_ns, adopted=record.adopted)
+        if fresh != record:
+            self._found.records.append(fresh)
 
     async def need(self, source: Source, remotes: Sequence[RemoteObject]) -> Need:
         """Sum up what `jobs` would return, for a dry run; end the others. Raises RunError.
@@ -166,7 +222,11 @@ class Diff:
                 break
             # A dry run has not cleared the way that a real one would have cleared.
             cleared = self._dry and finding.kind is Kind.FILE
-            finding = self._job(remote, place) if cleared else await run_sync(self._look_anew, remote, place)
+            if cleared:
+                finding = self._job(remote, place)
+            else:
+                look = await run_sync(self._look_anew, remote, place)
+                [(_, _, finding)] = await self._settle_all([(remote, place, look)])
         if isinstance(finding, Job):
             return finding
         if isinstance(finding, Outcome):
@@ -175,10 +235,10 @@ class Diff:
             self._tally.fail(remote, finding)
         return None
 
-    def _compare(self, source: Source, remotes: Sequence[RemoteObject]) -> list[tuple[RemoteObject, Place, Finding]]:
+    def _compare(self, source: Source, remotes: Sequence[RemoteObject]) -> list[_Look]:
         """Look at the places of some objects."""
         under, base = (source.directory, "") if self._several else (None, source.prefix)
-        findings = []
+        looks = []
         nothing_in = _Missing(self._destination)
         places = []
         for remote in remotes:
@@ -191,8 +251,8 @@ class Diff:
             if absent and self._recorder is not None and directory not in self._made:
                 self._will_make(directory, nothing_in)
             record = records.get(place.path.text) if records else None
-            findings.append((remote, place, self._look(remote, place, record, absent=absent)))
-        return findings
+            looks.append((remote, place, self._look(remote, place, record, absent=absent)))
+        return looks
 
     def _will_make(self, directory: Segments, nothing_in: _Missing) -> None:
         """Take down which directories are going to be made on the way to this one, which does not exist."""
@@ -232,13 +292,15 @@ class Diff:
         one_in_each = {path.rpartition("/")[0]: path for path in paths}.values()
         return all(nothing_in[local_path(path, 1).segments[:-1]] for path in one_in_each)
 
-    def _look_anew(self, remote: RemoteObject, place: Place) -> Finding:
+    def _look_anew(self, remote: RemoteObject, place: Place) -> Finding | Doubt:
         return self._look(remote, place, self._recorded(place.path))
 
     def _recorded(self, path: LocalPath) -> Record | None:
         return None if self._ledger is None else self._ledger.look_up([path.text]).get(path.text)
 
-    def _look(self, remote: RemoteObject, place: Place, record: Record | None, *, absent: bool = False) -> Finding:
+    def _look(
+        self, remote: RemoteObject, place: Place, record: Record | None, *, absent: bool = False
+    ) -> Finding | Doubt:
         """Look at one object's place, of which the ledger says `record`; `absent`: nothing is in its directory."""
         path = place.path
         if path.escaped and self._settings.selection.strict_keys:
@@ -264,25 +326,23 @@ class Diff:
                 self._found.records.append(recorded(remote, f"{path.text}/", 0))
         return self._way.outcome(remote, path, Ending.DOWNLOADED if made else Ending.UP_TO_DATE)
 
-    def _look_for_file(self, remote: RemoteObject, place: Place, record: Record | None) -> Finding:
+    def _look_for_file(self, remote: RemoteObject, place: Place, record: Record | None) -> Finding | Doubt:
         path, strict = place.path, self._settings.selection.strict_keys
         facts, facts_beside = self._destination.facts_and_beside(path)
         if isinstance(facts, File):
-            if self._in_place(facts, remote, path, record) and not self._forced:
+            found = self._standing(facts, remote, path, record)
+            if found is Standing.UNTOLD:
+                return Doubt(facts, path, record)
+            if found is not Standing.OUTDATED and not self._forced:
                 return self._way.outcome(remote, path, Ending.UP_TO_DATE)
         elif isinstance(facts, Directory):
-            if not strict and self._in_place_beside(facts_beside, remote, path) and not self._forced:
-                return self._way.outcome(remote, beside_directory(path), Ending.UP_TO_DATE)
-            return Blocked(path.text, depth=len(path.segments), kind=Kind.DIRECTORY)
+            blocked = Blocked(path.text, depth=len(path.segments), kind=Kind.DIRECTORY)
+            if strict:
+                return blocked
+            return self._look_beside(facts_beside, remote, path, blocked) or blocked
         elif isinstance(facts, Missing):
-            if self._in_place_beside(facts_beside, remote, path):
-                # The directory that needed the name is gone.
-                if not self._dry:
-                    self._destination.move_back(path)
-                    if self._recorder is not None:
-                        self._found.moves.append((beside_directory(path).text, path.text))
-                if not self._forced:
-                    return self._way.outcome(remote, path, Ending.UP_TO_DATE)
+            if finding := self._look_beside(facts_beside, remote, path, None):
+                return finding
         elif isinstance(facts, Other):
             return Blocked(path.text, depth=len(path.segments), kind=facts.kind)
         else:
@@ -290,15 +350,36 @@ class Diff:
             return Blocked(in_the_way.text, depth=facts.depth, kind=facts.kind)
         return self._job(remote, place, replaces=isinstance(facts, File))
 
-    def _in_place_beside(self, facts: Local, remote: RemoteObject, path: LocalPath) -> bool:
-        if not isinstance(facts, File):
-            return False
-        beside = beside_directory(path)
-        return self._in_place(facts, remote, beside, self._recorded(beside))
+    def _look_beside(
+        self, facts: Local, remote: RemoteObject, path: LocalPath, blocked: Blocked | None
+    ) -> Outcome | Doubt | None:
+        """Look at what is beside an object's own name, which a directory has (`blocked`), or nothing.
 
-    def _in_place(self, file: File, remote: RemoteObject, path: LocalPath, record: Record | None) -> bool:
-        """Whether a file is the object; what the ledger does not say of it is taken down."""
-        found = standing(file, record, remote)
+        None where that is not the object.
+        """
+        if not isinstance(facts, File):
+            return None
+        beside = beside_directory(path)
+        record = self._recorded(beside)
+        found = self._standing(facts, remote, beside, record)
+        if found is Standing.UNTOLD:
+            return Doubt(facts, beside, record, blocked)
+        if found is Standing.OUTDATED:
+            return None
+        if blocked is None:
+            self._move_back(path)
+        return None if self._forced else self._way.outcome(remote, beside if blocked else path, Ending.UP_TO_DATE)
+
+    def _move_back(self, path: LocalPath) -> None:
+        """Let the file beside a place have its name again: the directory that needed it is gone."""
+        if not self._dry:
+            self._destination.move_back(path)
+            if self._recorder is not None:
+                self._found.moves.append((beside_directory(path).text, path.text))
+
+    def _standing(self, file: File, remote: RemoteObject, path: LocalPath, record: Record | None) -> Standing:
+        """Return what a file is to the object; what the ledger does not say of it is taken down."""
+        found = standing(file, record, remote, self._trust)
         if not self._adopts:
             pass
         elif found is Standing.ADOPTED:
@@ -306,7 +387,7 @@ class Diff:
         elif found is Standing.IN_PLACE and record is not None and not _of(record, remote):
             seal = record.seal._replace(bucket=remote.bucket)
             self._found.records.append(record._replace(seal=seal, key=remote.key))
-        return found is not Standing.OUTDATED
+        return found
 
     def _job(self, remote: RemoteObject, place: Place, *, replaces: bool = False) -> Job:
         size = part_size_for(remote.size, self._settings.transfer.part_size)
@@ -329,6 +410,19 @@ class Diff:
 def _up_to_date(remotes: Sequence[RemoteObject], paths: Sequence[str], chosen: Sequence[bool]) -> Iterator[Outcome]:
     for remote, path in compress(zip(remotes, paths, strict=True), chosen):
         yield Outcome(Ending.UP_TO_DATE, remote.bucket, remote.key, remote.size, path)
+
+
+def _checksum(doubt: Doubt, remote: RemoteObject) -> str | None:
+    """Return what the bytes of this version have for a checksum, as far as the ledger says."""
+    return doubt.record.checksum if doubt.record is not None and names(doubt.record, remote) else None
+
+
+def trust(storage: StorageSettings) -> Trust:
+    """Return what the settings take a file's size and time for."""
+    if storage.force or storage.check is Check.SIZE_MTIME:
+        return Trust()
+    reads = storage.check is Check.CHECKSUM
+    return Trust(recorded=not reads, found=not reads and storage.adopt is Adopt.SIZE_MTIME)
 
 
 def _of(record: Record, remote: RemoteObject) -> bool:

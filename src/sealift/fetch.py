@@ -190,6 +190,8 @@ class Fetcher:
     ) -> None:
         """`start_over` is called with an object's new version, and puts a new job for it in the line.
 
+        `pace` is that of all of the run's requests that KMS is asked for.
+
         What takes its time (placing, recording, looking up) runs in `tasks`.
         """
         self._store = store

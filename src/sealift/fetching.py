@@ -42,6 +42,7 @@ async def fetch_all(
     settings: Settings,
     tally: Tally,
     start_over: Callable[[Job, RemoteObject], Awaitable[None]],
+    pace: Pace,
     writer: Writer,
     wire: bool,
     crew_of: CrewOf | None = None,
@@ -53,7 +54,6 @@ async def fetch_all(
     Whatever happens, what is on disk of unfinished objects is recorded on the way out. Raises RunError.
     """
     fetchers: list[Fetcher] = []
-    pace = Pace(settings.kms.rps, patience=settings.kms.patience)
     sampler = Sampler(tally, pace, lambda: sum(fetcher.under_way for fetcher in fetchers))
     try:
         with ungrouped():

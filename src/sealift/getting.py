@@ -210,6 +210,7 @@ class _Run:
                     settings=settings,
                     tally=self._tally,
                     start_over=start_over,
+                    pace=Pace(settings.kms.rps, patience=settings.kms.patience),
                     writer=Writer(None, directory_fd, settings.storage.durability),
                 )
 
@@ -269,7 +270,7 @@ class _Ordered:
         self.written = 0
         self.verified = False
         """S3's checksum is that of the bytes."""
-        self._checker = Checker(store, Pace(settings.kms.rps), tally, settings.retry)
+        self._checker = Checker(store, Pace(settings.kms.rps, patience=settings.kms.patience), tally, settings.retry)
         self._told: Checksum | None = None
         self._running: Running | None = None
         self._store = store

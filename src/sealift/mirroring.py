@@ -33,6 +33,7 @@ from anyio.streams.memory import MemoryObjectSendStream
 from anyio.to_thread import run_sync
 
 from sealift.arranging import arrange, to_read
+from sealift.checking import Checker
 from sealift.config import Check, Durability, Settings, refuse_combinations
 from sealift.crew.parent import Crew
 from sealift.crew.rule import CrewRule
@@ -61,8 +62,10 @@ from sealift.listing import list_prefix
 from sealift.localpath import Clashes
 from sealift.model import Ending, Forecast, Outcome, RemoteObject, Summary
 from sealift.naming import Names
+from sealift.pacing import Pace
 from sealift.partial import sync_file_system, translated
 from sealift.placing import Place, TreeLanding, WayMaker
+from sealift.proving import Prover
 from sealift.quota import Quota, default_quota
 from sealift.recording import Recorder
 from sealift.runlog import RunLog
@@ -423,7 +426,8 @@ class Run:
     ) -> None:
         settings = self._settings
         seen = self._seen(store)
-        way, diff = self._diff(seen, destination, ledger, recorder)
+        pace = Pace(settings.kms.rps, patience=settings.kms.patience)
+        way, diff = self._diff(seen, destination, pace, ledger, recorder)
         line: Line[Job] = Line(JOBS_AHEAD)
 
         async def start_over(job: Job, fresh: RemoteObject) -> None:
@@ -446,7 +450,7 @@ class Run:
                 await recorder.flush()
                 if ledger is not None:
                     ledger.empty = False
-                diff = self._diff(seen, destination, ledger, recorder, way)[1]
+                diff = self._diff(seen, destination, pace, ledger, recorder, way)[1]
                 await self._list_what_is_new(seen, compare, _Landmarks(ledger, dry=False))
             line.close()
 
@@ -459,6 +463,7 @@ class Run:
             settings=settings,
             tally=self.tally,
             start_over=start_over,
+            pace=pace,
             writer=Writer(destination, destination.partial_fd, durability),
             wire=access is not None,
             crew_of=None if access is None else bind(_crew, settings, destination.path.absolute(), access),
@@ -481,8 +486,9 @@ class Run:
         How objects are encrypted is looked up of those that `sample`, which hears what is planned, has chosen.
         """
         self._listed = listed
-        seen = self._seen(store)
-        _, diff = self._diff(seen, destination, ledger, None)
+        seen, limits = self._seen(store), self._settings.kms
+        pace = Pace(limits.rps, patience=limits.patience)
+        _, diff = self._diff(seen, destination, pace, ledger, None)
         objects = size = gets = 0
 
         async def compare(source: Source, remotes: Sequence[RemoteObject]) -> None:
@@ -584,6 +590,7 @@ class Run:
         self,
         store: ObjectStore,
         destination: Destination,
+        pace: Pace,
         ledger: Ledger | None,
         recorder: Recorder | None,
         way: WayMaker | None = None,
@@ -606,6 +613,7 @@ class Run:
             dry=dry,
             ledger=ledger,
             recorder=recorder,
+            prover=Prover(destination, Checker(store, pace, tally, settings.retry)),
         )
 
     async def _list_and_compare(self, store: ObjectStore, compare: _Compare, landmarks: _Landmarks) -> None:

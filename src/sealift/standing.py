@@ -1,20 +1,32 @@
-"""Whether a file is the object that belongs in its place: the ledger says, else size and time. Pure.
+"""Whether a file is the object that belongs in its place: the ledger says, else size and time, else its bytes. Pure.
 
     the ledger's record fits the file (size, time)    the file is the version that the record names: held against the
                                                       listing by ETag, version and size
     there is no record, or the file is another one    held against the listing by size and time; what fits is adopted
 
 A record that does not fit is of a file that was changed or replaced since, by somebody else or by a run that was killed
-before it could record that.
+before it could record that. Where size and time are not to be trusted (`Trust`), what is as long as the object has to
+be read.
 """
 
 from __future__ import annotations
 
 import enum
+from dataclasses import dataclass
 
 from sealift.destination import File, same_time
 from sealift.ledger import Record
 from sealift.model import RemoteObject
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What a file's size and time are good for."""
+
+    recorded: bool = True
+    """To tell that it is still as it was recorded."""
+    found: bool = True
+    """To tell that it is the object, where the ledger knows nothing of it."""
 
 
 class Standing(enum.Enum):
@@ -23,13 +35,19 @@ class Standing(enum.Enum):
     IN_PLACE = "in place"
     ADOPTED = "adopted"
     """In place as well, by size and time, which the ledger does not say yet."""
+    UNTOLD = "untold"
+    """As long as the object; only its bytes can tell."""
     OUTDATED = "outdated"
 
 
-def standing(file: File, record: Record | None, remote: RemoteObject) -> Standing:
+def standing(file: File, record: Record | None, remote: RemoteObject, trust: Trust) -> Standing:
     """Return what `file` is to `remote`, given the ledger's `record` of its path."""
     if record is not None and fits(file, record):
-        return Standing.IN_PLACE if names(record, remote) else Standing.OUTDATED
+        if not names(record, remote):
+            return Standing.OUTDATED
+        return Standing.IN_PLACE if trust.recorded else Standing.UNTOLD
+    if not trust.found:
+        return Standing.UNTOLD if file.size == remote.size else Standing.OUTDATED
     return Standing.ADOPTED if looks_like(file, remote) else Standing.OUTDATED
 
 

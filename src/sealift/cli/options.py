@@ -13,6 +13,7 @@ from datetime import date, datetime
 from pathlib import Path
 
 from sealift.config import (
+    Adopt,
     Check,
     Durability,
     TransportChoice,
@@ -162,7 +163,13 @@ DURABILITY = Kind(metavar="none|batch|file", read=one_of(Durability), toml=(str,
 MOST_DELETED = Kind(
     metavar="N|P%", read=parse_max_delete, toml=(int, str), expects='a number of files, or a percentage, as in "10%"'
 )
-CHECK = Kind(metavar="ledger|size-mtime", read=one_of(Check), toml=(str,), expects='"ledger" or "size-mtime"')
+CHECK = Kind(
+    metavar="ledger|size-mtime|checksum",
+    read=one_of(Check),
+    toml=(str,),
+    expects='"ledger", "size-mtime" or "checksum"',
+)
+ADOPT = Kind(metavar="size-mtime|verify", read=one_of(Adopt), toml=(str,), expects='"size-mtime" or "verify"')
 ARN = Kind(metavar="ARN", read=_text, toml=(str,), expects="an ARN")
 KEY_ARNS = Kind(metavar="ARN", read=checked_key, toml=(str,), expects="a key's ARN", several=True)
 ACCOUNT = Kind(metavar="ID", read=checked_account, toml=(str,), expects="an account")
@@ -412,9 +419,20 @@ OPTIONS: tuple[Option, ...] = (
         "check",
         CHECK,
         _LOCAL,
-        "how to tell whether a file is up to date: by the ledger and, of what that does not know, by size and time; or "
-        "by size and time alone",
+        "how to tell whether a file is up to date: by the ledger and, of what that does not know, as --adopt says; by "
+        "size and time alone; or by reading it",
         default="ledger",
+        verbs=MIRRORING,
+    ),
+    _setting(
+        "storage",
+        "adopt",
+        "adopt",
+        ADOPT,
+        _LOCAL,
+        "how to tell whether a file that the ledger does not know, as another tool has fetched it, is the object: by "
+        "size and time; or by reading it, whatever its time, and asking S3 for the checksum",
+        default="size-mtime",
         verbs=MIRRORING,
     ),
     _setting(
