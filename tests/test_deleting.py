@@ -35,6 +35,12 @@ ALL = MaxDelete(100, percent=True)
 
 
 @pytest.fixture
+def anyio_backend():
+    """One loop is enough: what is tried here is what comes of runs, and not how they wait."""
+    return ("asyncio", {"use_uvloop": True})
+
+
+@pytest.fixture
 async def server():
     async with FaultServer() as server:
         fill(server, BODIES)

@@ -27,6 +27,12 @@ FILES = {"a.csv": b"a", "d/b.csv": b"bb", "d/e/c.csv": b"ccc", "empty/": b"", "x
 
 
 @pytest.fixture
+def anyio_backend():
+    """One loop is enough: what is tried here is what comes of runs, and not how they wait."""
+    return ("asyncio", {"use_uvloop": True})
+
+
+@pytest.fixture
 async def server():
     async with FaultServer() as server:
         fill(server, BODIES)

@@ -69,7 +69,7 @@ def late_disorder(key):
     keys=st.sets(NAMES, max_size=150),
     page_size=st.integers(1, 20),
     listers=st.integers(1, 12),
-    pace=st.randoms(use_true_random=False),
+    pace=st.randoms(use_true_random=True),
     hints=st.lists(NAMES, max_size=8),
 )
 def test_every_key_is_listed_once(order, keys, page_size, listers, pace, hints):
@@ -156,7 +156,7 @@ async def test_where_a_server_cannot_split_it_is_listed_all_the_same(kind, keys)
     assert Counter(await listed(kind(keys, page_size=10))) == Counter(keys)
 
 
-@given(deleted_from=st.integers(0, 200), every=st.integers(1, 40), pace=st.randoms(use_true_random=False))
+@given(deleted_from=st.integers(0, 200), every=st.integers(1, 40), pace=st.randoms(use_true_random=True))
 def test_what_is_deleted_meanwhile_makes_nothing_else_come_twice_or_not_at_all(deleted_from, every, pace):
     store = Sequence(FLAT, page_size=5, pace=pace)
     doomed = FLAT[deleted_from : deleted_from + 350]
@@ -173,7 +173,7 @@ def test_what_is_deleted_meanwhile_makes_nothing_else_come_twice_or_not_at_all(d
     assert set(store.keys) <= set(counted)
 
 
-@given(pace=st.randoms(use_true_random=False))
+@given(pace=st.randoms(use_true_random=True))
 def test_what_is_added_meanwhile_makes_nothing_come_twice_or_not_at_all(pace):
     store = Sequence(FLAT[::2], page_size=5, pace=pace)
     to_come = list(FLAT[1::2])

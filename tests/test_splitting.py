@@ -101,7 +101,7 @@ def test_the_middle_is_about_half_way():
     assert middle("a", "a\0", "abc") is None
 
 
-@given(pages=st.integers(WORTH_REMEMBERING, 20 * LANDMARKS), chance=st.randoms(use_true_random=False))
+@given(pages=st.integers(WORTH_REMEMBERING, 20 * LANDMARKS), chance=st.randoms(use_true_random=True))
 def test_landmarks_are_spread_evenly_whatever_order_the_pages_come_in(pages, chance):
     numbers = list(range(pages))
     chance.shuffle(numbers)

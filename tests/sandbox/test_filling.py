@@ -60,6 +60,7 @@ def test_no_two_objects_have_the_same_key_and_every_kind_is_there():
 
 @pytest.mark.sandbox
 @pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})], ids=["uvloop"])
 async def test_what_is_uploaded_can_be_listed_and_read_back(sandbox, tmp_path):
     (tmp_path / "file").write_bytes(b"from a file")
     planned = [

@@ -23,7 +23,7 @@ from tests.support.sandbox import require_sandbox
 pytestmark = [pytest.mark.anyio, pytest.mark.sandbox]
 
 ONE_LOOP = pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})], ids=["uvloop"])
-"""For tests that start servers of their own, seconds each, and whose point is not the loop."""
+"""For tests that start servers of their own, seconds each, or pull their levers, and whose point is not the loop."""
 
 PLAIN = b"nobody but the keyholder reads this " * 100
 
@@ -70,6 +70,7 @@ async def get_refusal(sandbox, key):
 # Encryption
 
 
+@ONE_LOOP
 async def test_objects_are_sealed_with_the_default_key_and_each_get_asks_the_kms(sandbox):
     await put(sandbox, "servers/default")
     async with sandbox.client(sandbox.reader) as s3:
@@ -81,6 +82,7 @@ async def test_objects_are_sealed_with_the_default_key_and_each_get_asks_the_kms
     assert await sandbox.decrypts() - before == 3
 
 
+@ONE_LOOP
 async def test_what_lies_on_the_servers_disk_is_not_the_plain_bytes(sandbox):
     await put(sandbox, "servers/on-disk", PLAIN)
     stored = b"".join(path.read_bytes() for path in (sandbox.directory / "seaweedfs").rglob("*.dat"))
@@ -88,6 +90,7 @@ async def test_what_lies_on_the_servers_disk_is_not_the_plain_bytes(sandbox):
     assert PLAIN[:36] not in stored
 
 
+@ONE_LOOP
 async def test_an_object_may_be_sealed_with_the_second_key(sandbox):
     await put(sandbox, "servers/second", ServerSideEncryption="aws:kms", SSEKMSKeyId=sandbox.keys[1])
     async with sandbox.client(sandbox.reader) as s3:
@@ -96,6 +99,7 @@ async def test_an_object_may_be_sealed_with_the_second_key(sandbox):
     assert await get(sandbox, "servers/second") == PLAIN
 
 
+@ONE_LOOP
 async def test_a_range_and_a_pin_are_honoured(sandbox):
     await put(sandbox, "servers/range")
     assert await get(sandbox, "servers/range", Range="bytes=7-20") == PLAIN[7:21]
@@ -129,6 +133,7 @@ async def test_a_client_hears_nothing_of_the_callers_profiles(sandbox, monkeypat
 # Levers
 
 
+@ONE_LOOP
 async def test_a_throttle_refuses_what_is_beyond_the_rate_until_it_is_taken_back(levers):
     await put(levers, "servers/throttled")
     await levers.throttle(1)
@@ -154,6 +159,7 @@ async def test_a_throttle_refuses_what_is_beyond_the_rate_until_it_is_taken_back
 @pytest.mark.parametrize(
     ("pull", "take_back", "counted"), [(Sandbox.deny, Sandbox.allow, 0), (Sandbox.disable, Sandbox.enable, 1)]
 )
+@ONE_LOOP
 async def test_one_key_refuses_while_the_other_serves(levers, pull, take_back, counted):
     await put(levers, "servers/refused")
     await put(levers, "servers/served", ServerSideEncryption="aws:kms", SSEKMSKeyId=levers.keys[1])
@@ -166,6 +172,7 @@ async def test_one_key_refuses_while_the_other_serves(levers, pull, take_back, c
     assert await get(levers, "servers/refused") == PLAIN
 
 
+@ONE_LOOP
 async def test_a_sealed_kms_serves_nobody_and_comes_back(levers):
     await put(levers, "servers/sealed")
     await levers.seal()
@@ -176,6 +183,7 @@ async def test_a_sealed_kms_serves_nobody_and_comes_back(levers):
     assert await get(levers, "servers/sealed") == PLAIN
 
 
+@ONE_LOOP
 async def test_everything_can_be_taken_back_at_once(levers):
     await put(levers, "servers/released")
     await levers.throttle(1)
