@@ -25,6 +25,12 @@ READ = {"verify": {"adopt": Adopt.VERIFY}, "checksum": {"check": Check.CHECKSUM}
 
 
 @pytest.fixture
+def anyio_backend():
+    """One loop is enough: what is tried here is what comes of runs, and not how they wait."""
+    return ("asyncio", {"use_uvloop": True})
+
+
+@pytest.fixture
 async def server():
     async with FaultServer() as server:
         server.bucket("bucket")
