@@ -33,7 +33,7 @@ format: $(READY)
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev --editable '.[sandbox,inventory,report]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev --editable '.[sandbox,inventory,report,dask]'
 	touch $@
 
 clean:

@@ -85,6 +85,8 @@ class TransferSettings:
 
     concurrency: int | None = None
     processes: int | None = None
+    dask: str | None = None
+    """The scheduler of a Dask cluster whose workers do the fetching."""
     part_size: int | None = None
     memory: int = 256 * MIB
     """For bodies in flight: enough for 1,024 GETs at once that are written as they come."""

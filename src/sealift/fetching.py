@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import partial as bind
 
 import anyio
+import anyio.lowlevel
 from anyio.to_thread import run_sync
 
 from sealift.bandwidth import Bandwidth
@@ -46,11 +47,13 @@ async def fetch_all(
     writer: Writer,
     wire: bool,
     crew_of: CrewOf | None = None,
+    cluster: int = 0,
 ) -> frozenset[str]:
     """Fetch what `feed` puts in the line and closes it, and return which partial files wait for the next run.
 
     On the `wire`, how many GETs are under way at once is found out, if nobody chose it; the SDK's pool has a fixed
-    size. Where a crew of worker processes may help out, `crew_of` makes it. The observer hears of each second.
+    size. Where a crew of worker processes may help out, `crew_of` makes it; one of so many workers of a `cluster`
+    does all of the fetching. The observer hears of each second.
     Whatever happens, what is on disk of unfinished objects is recorded on the way out. Raises RunError.
     """
     fetchers: list[Fetcher] = []
@@ -80,9 +83,15 @@ async def fetch_all(
                 )
                 fetcher.call_off = lanes.call_off
                 fetchers.append(fetcher)
-                rule = CrewRule(chosen=transfer.processes, cores=cores(), lanes=room)
+                rule = (
+                    CrewRule.of_cluster(cluster)
+                    if cluster
+                    else CrewRule(chosen=transfer.processes, cores=cores(), lanes=room)
+                )
                 carry_out = lanes.run
-                if crew_of is not None and rule.workers:
+                if crew_of is not None and cluster:
+                    carry_out = bind(_leave_to_others, lanes, fetcher, transfer, rule, crew_of)
+                elif crew_of is not None and rule.workers:
                     carry_out = bind(_share_out, lanes, line, fetcher, transfer, rule, crew_of)
                 tasks.start_soon(sampler.during, carry_out)
                 await feed()
@@ -119,6 +128,15 @@ async def _share_out(
 
         fetcher.call_off = call_off
         await crew.run()
+
+
+async def _leave_to_others(
+    lanes: Lanes, fetcher: Fetcher, transfer: TransferSettings, rule: CrewRule, crew_of: CrewOf
+) -> None:
+    """Let workers carry all attempts out, each of which begins with as many lanes as one process would."""
+    crew = crew_of(rule, lanes.limit if transfer.concurrency is None else None, fetcher, anyio.lowlevel.checkpoint)
+    fetcher.call_off = crew.call_off
+    await crew.run()
 
 
 async def _crew_pays(lanes: Lanes, line: Line[Job], rule: CrewRule) -> bool:

@@ -35,8 +35,10 @@ from anyio.to_thread import run_sync
 from sealift.arranging import arrange, to_read
 from sealift.checking import Checker
 from sealift.config import Check, Durability, Settings, refuse_combinations
+from sealift.crew.cluster import BYTES_AHEAD, GATHERING, Cluster
 from sealift.crew.parent import Crew
 from sealift.crew.rule import CrewRule
+from sealift.crew.sharing import mark_of
 from sealift.crew.worker import Orders
 from sealift.deleting import Deletion, Verdict, check
 from sealift.destination import OWN_DIRECTORY, Destination
@@ -51,7 +53,7 @@ from sealift.errors import (
     SourceError,
 )
 from sealift.fetch import Fetcher, Job
-from sealift.fetching import descriptors, fetch_all
+from sealift.fetching import CrewOf, descriptors, fetch_all
 from sealift.intake import Intake, Page
 from sealift.inventory import Inventory
 from sealift.kmscost import Sample, predict
@@ -134,7 +136,7 @@ async def mirror(
                 run.take_from(names, listed)
                 async with connected(settings, run.tally) as store:
                     await run.settle_cap(store)
-                    async with run.inventory(store, state):
+                    async with run.inventory(store, state), run.workers_elsewhere():
                         await run.mirror(store, destination, ledger, listed)
                 await run.name_missing_shards(whole)
                 run.judge()
@@ -256,7 +258,8 @@ def _clean(destination: Destination, kept: AbstractSet[str]) -> None:
 def _crew(
     settings: Settings,
     path: Path,
-    access: Access,
+    access: Access | None,
+    cluster: Cluster | None,
     rule: CrewRule,
     initial: int | None,
     fetcher: Fetcher,
@@ -265,15 +268,20 @@ def _crew(
     """Return worker processes that fetch into the destination at `path`: they share out what is set for the run."""
     orders = Orders(
         path=path,
+        mark=None if cluster is None else mark_of(path),
         shard=None if settings.selection.shard is None else settings.selection.shard.name,
         connection=settings.connection,
         durability=settings.storage.durability,
-        lanes=settings.transfer.lanes(descriptors()) // rule.shares,
+        # Another machine has memory and descriptors of its own.
+        lanes=settings.transfer.lanes(descriptors()) // (rule.shares if cluster is None else 1),
         initial=initial,
         bandwidth=settings.transfer.share_of_bandwidth(rule.shares),
-        ca_bundle=access.ca_bundle,
+        ca_bundle=None if access is None else access.ca_bundle,
     )
-    return Crew(decider=fetcher, access=access, orders=orders, processes=rule.workers, make_room=make_room)
+    crew = bind(Crew, decider=fetcher, access=access, orders=orders, processes=rule.workers, make_room=make_room)
+    if cluster is None:
+        return crew()
+    return crew(start=cluster.start, gathering=GATHERING, bytes_ahead=BYTES_AHEAD)
 
 
 class _Landmarks:
@@ -309,6 +317,8 @@ class Run:
         self.names: Names | Inventory | None = None
         """What names the objects, where nothing is to be listed."""
         self._intake = Intake(self._ownership, tally, shard=chosen.shard, named=None, versions=None)
+        self.cluster: Cluster | None = None
+        """Whose workers do the fetching, where it is not this machine's."""
         self._snapshot: Snapshot | None = None
         self._listing_errors: list[SealiftError] = []
         self._foresees = False
@@ -344,6 +354,23 @@ class Run:
             self.names = names
             shard = self._settings.selection.shard
             self._intake = Intake(self._ownership, self.tally, shard=shard, named=named, versions=None)
+
+    @asynccontextmanager
+    async def workers_elsewhere(self) -> AsyncIterator[None]:
+        """Reach the cluster that does the fetching, if one is to. Raises ConfigError."""
+        transfer = self._settings.transfer
+        if transfer.dask is None:
+            yield
+            return
+        noted = bind(self.tally.observer.noted, "info")
+        async with Cluster(transfer.dask, most=transfer.processes, noted=noted) as self.cluster:
+            yield
+
+    def _crew_of(self, destination: Destination, access: Access | None) -> CrewOf | None:
+        """Return what makes a crew of workers, here or elsewhere; None where there can be none."""
+        if access is None and self.cluster is None:
+            return None
+        return bind(_crew, self._settings, destination.path.absolute(), access, self.cluster)
 
     @asynccontextmanager
     async def inventory(self, store: ObjectStore, directory: Path | None) -> AsyncIterator[None]:
@@ -466,7 +493,8 @@ class Run:
             pace=pace,
             writer=Writer(destination, destination.partial_fd, durability),
             wire=access is not None,
-            crew_of=None if access is None else bind(_crew, settings, destination.path.absolute(), access),
+            crew_of=self._crew_of(destination, access),
+            cluster=0 if self.cluster is None else self.cluster.size,
         )
         if not self._to_list and self.names is None:
             await run_sync(_clean, destination, kept)

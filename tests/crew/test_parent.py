@@ -121,7 +121,7 @@ async def there_is_room():
 
 
 def crew_for(everything, dest, *, processes=2, lanes=4, durability=Durability.BATCH, make_room=there_is_room):
-    orders = Orders(dest, None, ConnectionSettings(), durability, lanes, None, Timetable(), None)
+    orders = Orders(dest, None, None, ConnectionSettings(), durability, lanes, None, Timetable(), None)
     return Crew(decider=everything, access=everything, orders=orders, processes=processes, make_room=make_room)
 
 
@@ -199,7 +199,7 @@ async def test_what_a_killed_worker_was_handed_comes_back_and_another_takes_its_
         async with anyio.create_task_group() as group:
             group.start_soon(crew.run)
             await held.reached(4)
-            first = crew._workers[0].process.pid
+            first = crew._workers[0].started.pid
             os.kill(first, signal.SIGKILL)
             while crew._deaths == 0:
                 await anyio.sleep(0.01)
@@ -247,7 +247,7 @@ async def test_a_run_survives_the_death_of_its_workers(tmp_path):
                 while not (crews and all(worker.ready for worker in crews[0]._workers) and crews[0]._workers):
                     await anyio.sleep(0.01)
                 for worker in list(crews[0]._workers):
-                    os.kill(worker.process.pid, signal.SIGKILL)
+                    os.kill(worker.started.pid, signal.SIGKILL)  # type: ignore[attr-defined]
                 released.set()
     assert (summaries[0].downloaded, summaries[0].failed) == (200, 0)
     assert tree(tmp_path) == bodies
@@ -308,7 +308,7 @@ async def test_a_cancelled_crew_leaves_no_process_and_tells_what_is_complete(ser
                 while everything.offsets.get(2, 0) < 100 * KIB:
                     everything.news = anyio.Event()
                     await everything.news.wait()
-                processes = [worker.process.pid for worker in crew._workers]
+                processes = [worker.started.pid for worker in crew._workers]
                 group.cancel_scope.cancel()
     assert everything.ends[1].placed
     assert 2 not in everything.ends

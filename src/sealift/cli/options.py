@@ -184,6 +184,7 @@ MOMENT = Kind(
     expects='a time, as in 2026-11-25T02:15:00Z, or "start"',
 )
 MANIFEST = Kind(metavar="s3://BUCKET/KEY", read=_manifest, toml=(str,), expects='"s3://BUCKET/PATH/manifest.json"')
+SCHEDULER = Kind(metavar="SCHEDULER", read=_text, toml=(str,), expects='an address, as in "tcp://scheduler:8786"')
 SHARD = Kind(metavar="I/N|auto|auto/N", read=_shard, toml=(str,), expects='a shard, as in "3/8", or "auto"')
 LOG_FORMAT = Kind(metavar="text|json", read=_word("text", "json"), toml=(str,), expects='"text" or "json"')
 GLOBS = Kind(metavar="GLOB", read=_glob, toml=(list,), expects='a list of patterns, as in ["*.tmp"]')
@@ -483,6 +484,15 @@ OPTIONS: tuple[Option, ...] = (
         _HOW,
         "processes that fetch; auto begins with one, and takes one a core when that one is busy all the time",
         default="auto",
+        verbs=MIRRORING,
+    ),
+    _setting(
+        "transfer",
+        "dask",
+        "dask",
+        SCHEDULER,
+        _HOW,
+        "let the workers of a Dask cluster fetch, as many as it has or --processes says; DEST has to be theirs as well",
         verbs=MIRRORING,
     ),
     _setting(

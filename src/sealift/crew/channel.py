@@ -10,6 +10,7 @@ import asyncio
 import marshal
 import pickle
 import socket
+import ssl
 from collections import deque
 from typing import Any, cast
 
@@ -35,10 +36,17 @@ class Channel(asyncio.Protocol):
         """The other end is gone."""
 
     @classmethod
-    async def over(cls, end: socket.socket) -> Channel:
-        """Speak over an end of a socket pair, which is the channel's from now on."""
+    async def over(cls, end: socket.socket, *, token: bytes = b"", context: ssl.SSLContext | None = None) -> Channel:
+        """Speak over an end of a socket pair, or of a connection, which is the channel's from now on.
+
+        Over a network the `token` goes first, in TLS where there is a `context` for that.
+        """
         end.setblocking(False)
-        _, channel = await asyncio.get_running_loop().create_connection(cls, sock=end)
+        name = None if context is None else ""  # a cluster's certificates vouch for the cluster, not for hosts
+        transport, channel = await asyncio.get_running_loop().create_connection(
+            cls, sock=end, ssl=context, server_hostname=name
+        )
+        transport.write(token)
         return channel
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

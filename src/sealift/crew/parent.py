@@ -1,4 +1,4 @@
-"""The parent's side of worker processes: it starts them, shares work out, hears of it, and replaces those that die."""
+"""The parent's side of workers: it has them started, shares work out, hears of it, and replaces those that die."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import anyio
 from anyio.to_thread import run_sync
@@ -39,11 +40,68 @@ MOST_DEATHS = 10
 """Workers that may die in a run: more are no accident."""
 
 
+class Started(Protocol):
+    """A worker, wherever it runs. It ends when its channel does."""
+
+    async def finish(self) -> str:
+        """See to its end, and return how that was."""
+        ...
+
+
+Start = Callable[[], Awaitable[tuple[Started, Channel]]]
+"""Starts a worker that is to be told its orders yet. May be cancelled. Raises RunError."""
+
+
+class _Process:
+    """A worker that is a process of this machine."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self.pid = process.pid
+
+    async def finish(self) -> str:
+        """See `Started.finish`. One that does not end by itself is killed."""
+        process = self._process
+        if process.poll() is None:
+            try:
+                await run_sync(process.wait, PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                await run_sync(process.wait)
+        return f"a worker process ended with status {process.returncode}"
+
+
+async def start_process() -> tuple[Started, Channel]:
+    """Start a worker process: see `Start`."""
+    with anyio.CancelScope(shield=True):  # a process that is half started would be nobody's
+        return await _start_process()
+    raise AssertionError  # nothing cancels that scope
+
+
+async def _start_process() -> tuple[Started, Channel]:
+    ours, theirs = socket.socketpair()
+    try:
+        command = [sys.executable, "-m", "sealift.crew.worker", str(theirs.fileno())]
+        process = await run_sync(
+            lambda: subprocess.Popen(  # noqa: S603 (ourselves)
+                command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            )
+        )
+    except OSError as error:
+        ours.close()
+        raise LocalStorageError(
+            f"no worker process can be started ({error.strerror}); run with --processes 1", code="NoProcess"
+        ) from error
+    finally:
+        theirs.close()
+    return _Process(process), await Channel.over(ours)
+
+
 @dataclass(slots=True, eq=False)
 class _Worker:
-    """A worker process, and what it was handed."""
+    """A worker, and what it was handed."""
 
-    process: subprocess.Popen[bytes]
+    started: Started
     channel: Channel
     lanes: int
     """GETs that it may have under way now."""
@@ -61,12 +119,22 @@ class Crew:
         self,
         *,
         decider: Decider,
-        access: Access,
+        access: Access | None,
         orders: Orders,
         processes: int,
         make_room: Callable[[], Awaitable[None]],
+        start: Start = start_process,
+        gathering: float = 0.0,
+        bytes_ahead: int = BYTES_AHEAD,
     ) -> None:
-        """`make_room` is awaited when the first worker is ready, before anything is handed out."""
+        """`make_room` is awaited when the first worker is ready, before anything is handed out.
+
+        `gathering` is for how many seconds the first one waits for the others, and `bytes_ahead` how many bytes a
+        worker is given beyond its lanes.
+        """
+        self._bytes_ahead = bytes_ahead
+        self._gathering = gathering
+        self._start_one = start
         self._decider = decider
         self._access = access
         self._orders = orders
@@ -83,6 +151,7 @@ class Crew:
             for _ in range(self._processes):
                 crew.start_soon(self._employ)
             await self._has_room()
+            await self._gathered()
             await self._make_room()
             async with anyio.create_task_group() as handing_out:
                 for _ in range(HANDING_OUT):
@@ -107,6 +176,12 @@ class Crew:
                 asyncio.get_running_loop().call_soon(self._send, worker)
             worker.to_send.append(packed_attempt(attempt))
 
+    async def _gathered(self) -> None:
+        """Wait for the others, where that was asked for: who comes first would be handed all there is."""
+        with anyio.move_on_after(self._gathering):
+            while sum(worker.ready for worker in self._workers) < self._processes:
+                await self._room.wait()
+
     async def _has_room(self) -> _Worker:
         while (worker := self._with_room()) is None:
             await self._room.wait()
@@ -125,7 +200,7 @@ class Crew:
         for worker in self._workers:
             many = len(worker.handed)
             ahead = many - worker.lanes  # of bytes as of attempts, at the mean
-            has_room = ahead < 0 or (ahead < AHEAD and worker.bytes * ahead <= BYTES_AHEAD * many)
+            has_room = ahead < 0 or (ahead < AHEAD and worker.bytes * ahead <= self._bytes_ahead * many)
             if worker.ready and has_room and (best is None or many < len(best.handed)):
                 best = worker
         return best
@@ -133,36 +208,21 @@ class Crew:
     async def _employ(self) -> None:
         """See to it that there is a worker, until there is no more to do."""
         while not self._over:
-            with anyio.CancelScope(shield=True):  # a process that is half started would be nobody's
-                worker = await self._start()
+            worker = await self._start()
+            how = ""
             try:
                 await self._hear(worker)
             finally:
                 with anyio.CancelScope(shield=True):
-                    await self._dismiss(worker)
+                    how = await self._dismiss(worker)
             if not self._over:
-                self._bury(worker)
+                self._bury(worker, how)
 
     async def _start(self) -> _Worker:
-        ours, theirs = socket.socketpair()
-        try:
-            command = [sys.executable, "-m", "sealift.crew.worker", str(theirs.fileno())]
-            process = await run_sync(
-                lambda: subprocess.Popen(  # noqa: S603 (ourselves)
-                    command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-                )
-            )
-        except OSError as error:
-            ours.close()
-            raise LocalStorageError(
-                f"no worker process can be started ({error.strerror}); run with --processes 1", code="NoProcess"
-            ) from error
-        finally:
-            theirs.close()
-        channel = await Channel.over(ours)
+        started, channel = await self._start_one()
         channel.send(("orders", pickle.dumps(self._orders)))
         orders = self._orders
-        worker = _Worker(process, channel, orders.lanes if orders.initial is None else orders.initial)
+        worker = _Worker(started, channel, orders.lanes if orders.initial is None else orders.initial)
         self._workers.append(worker)
         return worker
 
@@ -204,19 +264,22 @@ class Crew:
 
     async def _answer(self, worker: _Worker, number: int, what: str, about: str) -> None:
         answer: object
+        access = self._access
+        if access is None:
+            raise ValueError("a worker that reaches S3 as itself has nothing to ask")
         try:
             if what == "route":
-                answer = await self._access.route(about)
+                answer = await access.route(about)
             elif what == "credentials":
-                answer = await self._access.credentials()
+                answer = await access.credentials()
             else:
-                answer = await self._access.renew()
+                answer = await access.renew()
         except (SealiftError, OffTheWireError) as error:
             answer = error
         worker.channel.send(("answer", number, pickle.dumps(answer)))
 
-    async def _dismiss(self, worker: _Worker) -> None:
-        """Let a worker end: it names what is complete, and tells of it. One that does not is killed."""
+    async def _dismiss(self, worker: _Worker) -> str:
+        """Let a worker end: it names what is complete, and tells of it. Returns how it ended."""
         worker.channel.send(("stop",))
         with anyio.move_on_after(PATIENCE):
             while (message := await worker.channel.receive()) is not None:
@@ -224,17 +287,11 @@ class Crew:
                     self._note(worker, message)
         worker.channel.close()
         self._workers.remove(worker)
-        if worker.process.poll() is None:
-            try:
-                await run_sync(worker.process.wait, PATIENCE)
-            except subprocess.TimeoutExpired:
-                worker.process.kill()
-                await run_sync(worker.process.wait)
+        return await worker.started.finish()
 
-    def _bury(self, worker: _Worker) -> None:
+    def _bury(self, worker: _Worker, how: str) -> None:
         """Let what a dead worker was handed go back in line. Raises LocalStorageError if that happens all the time."""
         self._deaths += 1
-        how = f"a worker process ended with status {worker.process.returncode}"
         if self._deaths > MOST_DEATHS:
             raise LocalStorageError(
                 f"{how}, and {self._deaths - 1} before it: look into the system's log (out of memory?), or run with "

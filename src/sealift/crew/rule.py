@@ -7,6 +7,7 @@ begins without any, and gets them when its own event loop is what limits it, and
 from __future__ import annotations
 
 from collections import deque
+from typing import Self
 
 LOOK_EVERY = 0.05
 """Seconds between two looks."""
@@ -40,6 +41,13 @@ class CrewRule:
         self.due = chosen is not None
         """It is time."""
         self._looks: deque[tuple[float, float]] = deque(maxlen=LOOKS)
+
+    @classmethod
+    def of_cluster(cls, size: int) -> Self:
+        """Return the rule for so many workers elsewhere: they do all of the fetching, from the beginning."""
+        rule = cls(chosen=size, cores=size, lanes=size)
+        rule.joins_in = False
+        return rule
 
     @property
     def workers(self) -> int:

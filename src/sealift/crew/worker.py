@@ -6,6 +6,7 @@ import asyncio
 import pickle
 import signal
 import socket
+import ssl
 import sys
 from collections import deque
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from sealift.attempt import Attempt, Ended
 from sealift.bandwidth import Bandwidth
 from sealift.config import ConnectionSettings, Durability
 from sealift.crew.channel import Channel, Message, packed_end, unpacked_attempt
+from sealift.crew.sharing import refuse_unshared
 from sealift.destination import Destination
 from sealift.errors import SealiftError
 from sealift.garbage import collect_less_often
@@ -25,6 +27,7 @@ from sealift.retry import RetrySettings
 from sealift.s3.persistent import PersistentStore
 from sealift.s3.route import Route
 from sealift.s3.signing import Credentials
+from sealift.s3.transport import Transport
 from sealift.s3.wire import WireStore
 from sealift.taskgroups import ungrouped
 from sealift.timetable import Timetable
@@ -40,6 +43,8 @@ class Orders:
 
     path: Path
     """The destination, locked by the parent."""
+    mark: bytes | None
+    """For a worker elsewhere: what tells that the destination there is the same one. It reaches S3 as itself then."""
     shard: str | None
     """The name of the run's shard, if it is one: where files in flight are."""
     connection: ConnectionSettings
@@ -185,9 +190,12 @@ class _Parent:
         return reply
 
 
-async def work(end: socket.socket) -> None:
-    """Carry out what comes over `end`, until the other end hangs up."""
-    channel = await Channel.over(end)
+async def work(end: socket.socket, token: bytes = b"", context: ssl.SSLContext | None = None) -> None:
+    """Carry out what comes over `end`, until the other end hangs up.
+
+    Over a network, with a `token` that proves that this is who was sent, and TLS where there is a `context`.
+    """
+    channel = await Channel.over(end, token=token, context=context)
     first = await channel.receive()
     if first is None:
         return
@@ -205,10 +213,15 @@ async def work(end: socket.socket) -> None:
 
 
 async def _carry_out(parent: _Parent, channel: Channel, orders: Orders) -> None:
+    if orders.mark is not None:
+        refuse_unshared(orders.path, orders.mark)
+    store: WireStore | Transport = WireStore(parent, orders.connection)
+    if orders.mark is not None:
+        store = Transport(orders.connection, connections=orders.lanes, noted=_unnoted)
     with Destination.open(orders.path, create=True, shard=orders.shard) as destination:
-        async with WireStore(parent, orders.connection) as wire, anyio.create_task_group() as beside:
+        async with store as reached, anyio.create_task_group() as beside:
             lanes = Lanes(
-                store=PersistentStore(wire, RetrySettings(), told=_unheard),
+                store=PersistentStore(reached, RetrySettings(), told=_unheard),
                 decider=parent,
                 writer=Writer(destination, destination.partial_fd, orders.durability),
                 bandwidth=Bandwidth(orders.bandwidth),
@@ -221,6 +234,10 @@ async def _carry_out(parent: _Parent, channel: Channel, orders: Orders) -> None:
             channel.send(("ready",))
             await lanes.run()
             beside.cancel_scope.cancel()
+
+
+def _unnoted(text: str) -> None:
+    """Hear how a bucket is reached: the client says so itself."""
 
 
 def _unheard(error: Exception) -> None:
