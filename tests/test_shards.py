@@ -22,7 +22,7 @@ from sealift.mirroring import Run
 from sealift.s3 import connected
 from sealift.selection import parse_sources
 from sealift.sharding import Shard
-from sealift.shards import all_records, begin_part, missing, part_of, present, unite
+from sealift.shards import all_records, begin_part, missing, open_to_read, part_of, present, unite
 from sealift.tally import Observers, Tally
 from tests.support.faultserver import FaultServer, FaultServerThread, Generated, Hold, ResetAfter
 from tests.support.running import Watcher, partials, settings_for, tree
@@ -192,6 +192,25 @@ async def test_a_file_of_another_shard_gives_way_to_a_directory(server, tmp_path
     assert tree(tmp_path)[f"{key}/below"] == b"needs the name"
 
 
+async def test_a_plan_knows_what_shards_have_written_and_what_would_be_deleted(server, tmp_path):
+    server.put("bucket", "ü", b"of another order")
+    await mirror(server, tmp_path)
+    for shard in THREE[:2]:
+        await mirror(server, tmp_path, shard)
+    new = next(key for key in ("n1", "n2", "n3", "n4", "n5", "n6") if THREE[0].has(key))
+    server.put("bucket", new, b"by a shard only")
+    await mirror(server, tmp_path, THREE[0])
+    gone = [next(key for key in KEYS if shard.has(key)) for shard in THREE] + [new]
+    for key in gone:
+        del server.objects["bucket", key]
+
+    forecast = await sealift.plan(["s3://bucket"], tmp_path, settings(server, None, delete=True))
+    assert (forecast.up_to_date, forecast.to_download, forecast.to_delete) == (len(KEYS) - 2, 0, 4)
+    forecast = await sealift.plan(["s3://bucket"], tmp_path, settings(server, THREE[0], delete=True))
+    assert (forecast.to_download, forecast.to_delete) == (0, 2)
+    assert present(tmp_path / ".sealift") == THREE[:2]
+
+
 # ── Locks ───────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -277,6 +296,29 @@ def test_whatever_moment_it_is_killed_at_uniting_goes_on(tmp_path, monkeypatch, 
         assert shard in THREE
     walk(unite(tmp_path, present(tmp_path), pytest.fail))
     assert {record.path for page in all_records(tmp_path, pytest.fail) for record in page} == set(KEYS)
+
+
+def test_all_parts_together_are_read_like_one_ledger(tmp_path):
+    paths = [*KEYS, "ü", "\udcff", "z"]
+    filled(tmp_path, [*paths[:30], *paths[-3:], "old"])
+    for shard in THREE[1:]:
+        filled(part_of(tmp_path, shard), [path for path in paths if shard.has(path)])
+    there = {path for path in paths if THREE[1].has(path) or THREE[2].has(path)}
+    there |= {path for path in [*paths[:30], *paths[-3:], "old"] if THREE[0].has(path)}
+    with open_to_read(tmp_path, None, pytest.fail) as whole:
+        found, after = [], ""
+        while page := whole.records(after, 7):
+            found += [record.path for record in page]
+            after = page[-1].path
+        assert set(found) == there
+        assert len(found) == len(there)
+        asked = sorted(path for path in paths if path.isascii())
+        entries = [entry[0] for entry in whole.entries(asked)]
+        assert entries == [path for path in sorted([*asked, "old"]) if path in there]
+        assert {entry[1] for entry in whole.entries(asked)} <= whole.seals_of("bucket")
+        assert set(whole.look_up(paths)) == there - {"old"}
+        assert whole.made(["d", "e"]) == {"d"}
+        assert not whole.empty
 
 
 def test_a_part_that_was_only_begun_is_nobodys_word(tmp_path, monkeypatch):

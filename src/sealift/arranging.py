@@ -14,7 +14,7 @@ from anyio.to_thread import run_sync
 from sealift.destination import Destination
 from sealift.errors import LocalStorageError
 from sealift.sharding import Shard
-from sealift.shards import begin_part, part_of, present, unite
+from sealift.shards import begin_part, present, unite
 
 AGAIN = 0.1
 """Seconds between looks whether another shard has done: copying takes it seconds, or nothing at all."""
@@ -46,19 +46,6 @@ async def arrange(destination: Destination, whole: Path, shard: Shard | None, no
             await _carried_out(begin_part(whole, shard, noted))
     finally:
         destination.end_arranging(held)
-
-
-async def to_read(whole: Path, shard: Shard | None, warn: Noted) -> Path:
-    """Return the directory of the ledger that a dry run reads, which arranges nothing."""
-    parts = await run_sync(present, whole)
-    if shard is not None and shard in parts:
-        return part_of(whole, shard)
-    if parts:
-        warn(
-            "files that shards have mirrored are known to this plan by their size and time only, and it does not say "
-            "which of them --delete would delete"
-        )
-    return whole
 
 
 async def _alone(destination: Destination) -> int:

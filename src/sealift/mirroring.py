@@ -32,7 +32,7 @@ from anyio import from_thread
 from anyio.streams.memory import MemoryObjectSendStream
 from anyio.to_thread import run_sync
 
-from sealift.arranging import arrange, to_read
+from sealift.arranging import arrange
 from sealift.checking import Checker
 from sealift.config import Check, Durability, Settings, refuse_combinations
 from sealift.crew.cluster import BYTES_AHEAD, GATHERING, Cluster
@@ -78,7 +78,7 @@ from sealift.s3.servicequotas import account_quota
 from sealift.s3.store import ObjectStore, VersionedStore
 from sealift.sampling import look_at
 from sealift.selection import Ownership, Selection, Source, parse_sources
-from sealift.shards import SHARDS, missing, open_part, part_of, present
+from sealift.shards import SHARDS, missing, open_part, open_to_read, part_of, present
 from sealift.snapshot import Snapshot, beginning
 from sealift.splitting import Landmarks
 from sealift.tally import Observer, Observers, Tally, forecast
@@ -166,9 +166,9 @@ async def plan(
     try:
         with await run_sync(bind(Destination.open, Path(dest), create=False)) as destination:
             whole = settings.storage.state or destination.path / OWN_DIRECTORY
-            state = await to_read(whole, settings.selection.shard, run.warn)
+            shard = settings.selection.shard
             with (
-                await run_sync(Ledger.open_to_read, state, run.warn_from_anywhere) or nullcontext() as ledger,
+                await run_sync(open_to_read, whole, shard, run.warn_from_anywhere) or nullcontext() as ledger,
                 await run_sync(_begin_listed, settings, None) or nullcontext() as listed,
                 await run_sync(_open_names, settings) or nullcontext() as names,
             ):

@@ -7,7 +7,7 @@
 1. A shard's part begins as a copy of what the whole knows of its keys (`begin_part`), so nothing is fetched again.
 2. A run without shards, or with another number of them, first makes the parts one again (`unite`). Whenever it is
    killed, the next one goes on: a part is dropped when all it says is in the whole.
-3. Who reads the whole reads all of it (`all_records`).
+3. Who only reads, reads the whole (`open_to_read`).
 
 Everything here blocks, and rests on the destination's locks.
 """
@@ -16,11 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import ExitStack, suppress
+from heapq import merge
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from sealift.errors import LocalStorageError
-from sealift.ledger import LEDGER, Changes, Ledger, Record
+from sealift.ledger import LEDGER, Changes, Entry, Ledger, Record
 from sealift.partial import translated
 from sealift.sharding import Shard, named, shard_of
 
@@ -28,6 +30,9 @@ SHARDS: Final = "shards"
 
 _PAGE: Final = 5000
 """Records that are copied at once: 25 ms of SQLite's work, and 5 MB."""
+
+_SEALS: Final = 2**32
+"""More than any ledger has seals, each of which is a bucket with an encryption."""
 
 _UNFINISHED: Final = "begun"
 """Where a part is written that is not a shard's word yet."""
@@ -99,6 +104,104 @@ def open_part(state: Path, shard: Shard, noted: Noted) -> Part:
     return part
 
 
+class Whole(Ledger):
+    """All parts as one, to be read, and of the whole what no part has a word on. Each look-up is one in every part."""
+
+    def __init__(self, directory: Path, noted: Noted, parts: Sequence[Ledger], whole: Ledger | None) -> None:
+        """The ledgers are its own from now on, all of them open to be read."""
+        super().__init__(directory, noted)
+        self._parts = [*parts, *([] if whole is None else [whole])]
+        self._indices = _indices([shard for ledger in parts if (shard := named(ledger.directory.name))])
+        self.empty = all(ledger.empty for ledger in self._parts)
+
+    def close(self) -> None:
+        """See `Ledger.close`."""
+        for ledger in self._parts:
+            ledger.close()
+
+    def look_up(self, paths: Sequence[str]) -> dict[str, Record]:
+        """See `Ledger.look_up`."""
+        found: dict[str, Record] = {}
+        for ledger in self._parts:
+            records = ledger.look_up(paths)
+            found |= {path: record for path, record in records.items() if self._counts(ledger, record.key)}
+        return found
+
+    def entries(self, paths: Sequence[str]) -> list[Entry]:
+        """See `Ledger.entries`."""
+        rows: list[Entry] = []
+        for number, ledger in enumerate(self._parts):
+            rows += [
+                (row[0], row[1] + number * _SEALS, row[2], row[3], row[4], row[5], row[6], row[7])
+                for row in ledger.entries(paths)
+                if self._counts(ledger, _text(row[2]))
+            ]
+        return sorted(rows)
+
+    def seals_of(self, bucket: str) -> frozenset[int]:
+        """See `Ledger.seals_of`."""
+        return frozenset(
+            seal + number * _SEALS for number, ledger in enumerate(self._parts) for seal in ledger.seals_of(bucket)
+        )
+
+    def records(self, after: str = "", most: int = 1000) -> list[Record]:
+        """See `Ledger.records`."""
+        pages = [self._next(ledger, after, most) for ledger in self._parts]
+        return list(islice(merge(*pages, key=_order), most))
+
+    def made(self, directories: Sequence[str]) -> set[str]:
+        """See `Ledger.made`."""
+        return set().union(*(ledger.made(directories) for ledger in self._parts))
+
+    def landmarks(self, bucket: str, prefix: str) -> list[str]:
+        """See `Ledger.landmarks`: any shard has listed it all."""
+        return next((keys for ledger in self._parts if (keys := ledger.landmarks(bucket, prefix))), [])
+
+    def _counts(self, ledger: Ledger, key: str) -> bool:
+        return ledger.directory != self.directory or not _is_of(key, self._indices)
+
+    def _next(self, ledger: Ledger, after: str, most: int) -> list[Record]:
+        """Return the next records of one ledger that count, as many as were asked for unless there are no more."""
+        counted: list[Record] = []
+        while len(counted) < most and (page := ledger.records(after, most)):
+            after = page[-1].path
+            counted += [record for record in page if self._counts(ledger, record.key)]
+        return counted
+
+
+def open_to_read(state: Path, shard: Shard | None, noted: Noted) -> Ledger | None:
+    """Open what is known of all files, or of this `shard`'s once it has a part, to be read; None if nothing is.
+
+    Raises LocalStorageError.
+    """
+    shards = present(state)
+    if shard is not None and shard in shards:
+        return Ledger.open_to_read(part_of(state, shard), noted)
+    whole = Ledger.open_to_read(state, noted)
+    if not shards:
+        return whole
+    parts: list[Ledger] = []
+    try:
+        parts.extend(part for each in shards if (part := Ledger.open_to_read(part_of(state, each), noted)))
+    except BaseException:
+        for ledger in (*parts, *([] if whole is None else [whole])):
+            ledger.close()
+        raise
+    return Whole(state, noted, parts, whole)
+
+
+def all_records(state: Path, noted: Noted) -> Iterator[list[Record]]:
+    """Yield what is known of all files, some at a time, in no order. Raises LocalStorageError."""
+    shards = present(state)
+    indices = _indices(shards)
+    for directory in (state, *(part_of(state, shard) for shard in shards)):
+        with ExitStack() as stack:
+            if ledger := Ledger.open_to_read(directory, noted):
+                for page in _pages(stack.enter_context(ledger)):
+                    counts = directory != state
+                    yield page if counts else [record for record in page if not _is_of(record.key, indices)]
+
+
 def begin_part(state: Path, shard: Shard, noted: Noted) -> Generator[None, None, None]:
     """Begin a shard's part with what the whole knows of its keys, some at a time. Raises LocalStorageError."""
     directory = part_of(state, shard)
@@ -130,11 +233,9 @@ def unite(state: Path, shards: Sequence[Shard], noted: Noted) -> Generator[None,
     if not shards:
         return
     with Ledger.open(state, noted) as whole:
-        indices: dict[int, set[int]] = {}
-        for shard in shards:
-            indices.setdefault(shard.count, set()).add(shard.index)
+        indices = _indices(shards)
         for page in _pages(whole):
-            whole.write(Changes(gone=[record.path for record in page if _is_of(record, indices)]))
+            whole.write(Changes(gone=[record.path for record in page if _is_of(record.key, indices)]))
             yield
         for shard in shards:
             directory = part_of(state, shard)
@@ -150,24 +251,30 @@ def unite(state: Path, shards: Sequence[Shard], noted: Noted) -> Generator[None,
             _drop(directory)
 
 
-def all_records(state: Path, noted: Noted) -> Iterator[list[Record]]:
-    """Yield what is known of all files, some at a time, whether shards or one run have put them there.
-
-    Raises LocalStorageError.
-    """
-    shards = present(state)
+def _indices(shards: Sequence[Shard]) -> dict[int, set[int]]:
+    """Return the shards' indices by how many there are of them."""
     indices: dict[int, set[int]] = {}
     for shard in shards:
         indices.setdefault(shard.count, set()).add(shard.index)
-    for directory in (state, *(part_of(state, shard) for shard in shards)):
-        with ExitStack() as stack:
-            if ledger := Ledger.open_to_read(directory, noted):
-                for page in _pages(stack.enter_context(ledger)):
-                    yield page if directory != state else [record for record in page if not _is_of(record, indices)]
+    return indices
 
 
-def _is_of(record: Record, indices: dict[int, set[int]]) -> bool:
-    return any(shard_of(record.key, count) in some for count, some in indices.items())
+def _is_of(key: str, indices: dict[int, set[int]]) -> bool:
+    return any(shard_of(key, count) in some for count, some in indices.items())
+
+
+def _order(record: Record) -> tuple[bool, bytes]:
+    """Return what a ledger sorts a record by: names that are not UTF-8 come last."""
+    raw = record.path.encode("utf-8", "surrogateescape")
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return True, raw
+    return False, raw
+
+
+def _text(stored: object) -> str:
+    return stored.decode("utf-8", "surrogateescape") if isinstance(stored, bytes) else str(stored)
 
 
 def _pages(ledger: Ledger) -> Iterator[list[Record]]:
