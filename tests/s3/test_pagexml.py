@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 
 from sealift.errors import SourceError, Transient
 from sealift.model import RemoteObject
-from sealift.s3.pagexml import _quick, _strict, parse_page, parse_versions
+from sealift.s3.pagexml import (
+    _quick,
+    _quick_versions,
+    _strict,
+    _strict_versions,
+    parse_page,
+    parse_versions,
+)
 from sealift.s3.store import Version, VersionsPage
 from tests.support.faultserver.listing import url_encode
 
@@ -293,3 +300,55 @@ def test_a_listing_of_versions_that_does_not_go_on_ends_with_an_error():
         with pytest.raises(SourceError, match="does not go on"):
             versions(inside, marker=marker)
     assert versions(same, marker=("a", "2")).next_version == "1"
+
+
+PARTS = st.sampled_from(
+    [
+        version("a+b", "1").replace("<LastModified>", "<IsLatest>true</IsLatest><LastModified>"),
+        version("a", "null", marker=True).replace("<LastModified>", "<IsLatest>false</IsLatest><LastModified>"),
+        version("a", "2"),
+        version("a", "3", marker=True, time="2024-05-17T08:30:00.123456789Z"),
+        "<Version><Key>a</Key><VersionId>1</VersionId><IsLatest>true</IsLatest></Version>",
+        (
+            "<Version><Key>%FF</Key><VersionId></VersionId><IsLatest>true</IsLatest><LastModified>2024-05-17T08:30:00.000Z"
+            "</LastModified><ETag>&quot;e-1&quot;</ETag><ChecksumAlgorithm>CRC32</ChecksumAlgorithm><Size>7</Size>"
+            "<StorageClass>GLACIER</StorageClass><Owner><ID>0a</ID><DisplayName>x y</DisplayName></Owner></Version>"
+        ),
+        (
+            "<DeleteMarker><Key>a</Key><VersionId>1</VersionId><IsLatest>true</IsLatest><LastModified>2024-05-17T08:30:61Z"
+            "</LastModified><Owner><ID>0a</ID></Owner></DeleteMarker>"
+        ),
+        (
+            "<DeleteMarker><Key>a</Key><VersionId>1</VersionId><IsLatest>true</IsLatest><LastModified>2024-05-17T08:30:00Z"
+            "</LastModified><ETag>&quot;e&quot;</ETag><Size>7</Size></DeleteMarker>"
+        ),
+        "<CommonPrefixes><Prefix>p/</Prefix></CommonPrefixes>",
+        "<Around>",
+        "</Around>",
+        "<IsTruncated>true</IsTruncated>",
+        "<!-- -->",
+    ]
+)
+
+
+@given(st.lists(PARTS, max_size=6), st.booleans())
+def test_whatever_the_quick_reader_of_versions_takes_the_strict_one_reads_alike(inside, encoded):
+    text = "".join(["<ListVersionsResult>", URL if encoded else "", *inside, "</ListVersionsResult>"])
+    quick = strict = None
+    with suppress(ValueError, ExpatError):
+        quick = _quick_versions(text.encode(), "bucket")
+    with suppress(ValueError, ExpatError):
+        strict = _strict_versions(text.encode(), "bucket")
+    if quick is not None:
+        assert strict is not None
+        assert quick[1] == strict[1]
+        assert all(type(read) is Version and type(read.remote) is RemoteObject for read in quick[1])
+        for name in ("IsTruncated", "EncodingType", "NextKeyMarker"):
+            assert quick[0].text(name) == strict[0].text(name)
+
+
+def test_the_quick_reader_takes_versions_of_the_usual_form():
+    usual = version("a+b", "1").replace("<LastModified>", "<IsLatest>true</IsLatest><LastModified>")
+    marker = version("a", "2", marker=True).replace("<LastModified>", "<IsLatest>false</IsLatest><LastModified>")
+    text = f"<ListVersionsResult>{URL}{usual}{marker}{usual}</ListVersionsResult>"
+    assert _quick_versions(text.encode(), "bucket") is not None
