@@ -164,17 +164,41 @@ def test_while_everything_is_refused_a_few_probes_go_out_and_a_success_ends_that
     assert (governor.rate or 0.0) > 10 * PROBES
 
 
-def test_events_in_quick_succession_take_off_more_and_more() -> None:
+def test_soon_after_an_event_what_was_granted_since_tells_the_rate() -> None:
+    """A bucket is empty at both: what it granted between them is its rate, however little time that was."""
     governor = steady(300)
-    found = []
-    for index in range(4):
-        now = 2.1 + index / 10
-        governor.refused(now, now - 0.001)
-        governor.succeeded(now + 0.02, now + 0.01)
-        found.append(governor.rate or 0.0)
-    shares = [after / before for before, after in itertools.pairwise(found)]
-    assert shares == sorted(shares, reverse=True)
-    assert shares[-1] < 0.9
+    governor.refused(2.1, 2.099)
+    for tick in range(1, 21):
+        governor.succeeded(2.1 + tick / 200, 2.1 + tick / 200 - 0.001)
+    governor.refused(2.201, 2.2)
+    assert governor.quota == pytest.approx(200, rel=0.05)
+
+
+def goes_on(governor: Governor, begin: float, granted: int) -> None:
+    """Let so many be granted in the second from `begin` on, then one be refused, and one granted again."""
+    for tick in range(granted):
+        governor.succeeded(begin + tick / granted, begin + tick / granted - 0.001)
+    governor.refused(begin + 1.01, begin + 1.0)
+    governor.succeeded(begin + 1.02, begin + 1.015)
+
+
+def test_what_was_allowed_lately_is_hoped_for() -> None:
+    """One of two had twice as much before, and is the first to look for it again."""
+    before, never = steady(400), steady(200)
+    for governor, granted in ((before, 400), (never, 200)):
+        goes_on(governor, 2.02, granted)
+        goes_on(governor, 3.05, 200)
+    assert before.quota == pytest.approx(never.quota, rel=0.1)
+    assert paces(before, 4.1, PATIENCE)[-1] > 1.2 * paces(never, 4.1, PATIENCE)[-1]
+
+
+def test_a_pace_of_a_few_a_second_doubles_soon() -> None:
+    """It is no quota: somebody else was quicker."""
+    few, more = steady(100), steady(100)
+    for governor, granted in ((few, 5), (more, 40)):
+        goes_on(governor, 3.0, granted)
+    shares = [paces(each, 4.05, PATIENCE)[-1] / (each.quota or 1.0) for each in (few, more)]
+    assert shares[0] > shares[1]
 
 
 def test_after_the_first_event_the_pace_doubles_and_only_until_the_second() -> None:
@@ -298,7 +322,7 @@ def test_a_run_by_itself_takes_little_more_than_the_quota_demands(
 
 
 def test_two_runs_share_evenly_and_leave_others_what_is_theirs() -> None:
-    found = shared(Governor, "bucket", seed=1, seconds=200)
+    found = shared(Governor, "bucket", seed=2, seconds=300)
     assert found.ratio <= 1.3
     assert found.background <= 0.01
     assert found.used >= 0.95

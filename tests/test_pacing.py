@@ -93,6 +93,35 @@ async def test_who_waits_already_gets_it_as_well() -> None:
             pace.give_back()
 
 
+async def test_who_waits_at_the_pace_of_probes_goes_on_as_soon_as_one_is_granted() -> None:
+    now, taken = 0.0, 0
+
+    async def until_told(event: anyio.Event, _: float) -> None:
+        await event.wait()
+
+    async def take() -> None:
+        nonlocal taken
+        while True:
+            await pace.permit()
+            taken += 1
+
+    pace = Pace(None, clock=lambda: now, within=until_told)
+    for _ in range(100):
+        pace.succeeded(0.0)
+    for _ in range(5):
+        now += 0.1
+        pace.refused(now - 0.01)
+    async with anyio.create_task_group() as group:
+        group.start_soon(take)
+        await anyio.wait_all_tasks_blocked()
+        before = taken
+        now += 0.05
+        pace.succeeded(now - 0.001)
+        await anyio.wait_all_tasks_blocked()
+        assert taken > before
+        group.cancel_scope.cancel()
+
+
 async def test_who_is_cancelled_while_waiting_leaves_the_turn_to_the_next() -> None:
     pace, clock = paced(1)
     await pace.permit()

@@ -18,6 +18,8 @@ from benchmarks.kms.quota import Timetable
 
 LATE = 0.001
 """Seconds by which an event loop wakes up late at the most."""
+SOONER = 1.5
+"""By what a pace must have grown at once for a run to wake up before it would have: as when a brake is released."""
 UNLIMITED = 20_000
 """Requests a second that a run sends where nothing holds it back: facts of one event loop on one core."""
 
@@ -106,14 +108,15 @@ class Run:
 class _State:
     """A run that is under way."""
 
-    __slots__ = ("done", "free", "left", "run", "waking")
+    __slots__ = ("done", "free", "left", "run", "wake", "waking")
 
-    def __init__(self, run: Run, seconds: float) -> None:
+    def __init__(self, run: Run, seconds: float, wake: float) -> None:
         self.run = run
         self.free = run.lanes
         self.left = 1 << 60 if run.objects is None else run.objects
         self.done = 0
         self.waking = True
+        self.wake = wake  # when it wakes up next; a wake-up at any other time is out of date
         run.granted = [0] * (int(seconds) + 1)
         run.refused = [0] * (int(seconds) + 1)
 
@@ -130,7 +133,7 @@ def simulate(server: Server, runs: list[Run], seconds: float, seed: int = 1) -> 
     serial = 0
     for run in runs:
         serial += 1
-        heapq.heappush(events, (run.begins, serial, _State(run, seconds), 0.0, 0, 0))
+        heapq.heappush(events, (run.begins, serial, _State(run, seconds, run.begins), 0.0, 0, 0))
     finite = sum(run.objects is not None for run in runs)
     while events:
         now, _, state, sent, granted, refused = heapq.heappop(events)
@@ -138,15 +141,20 @@ def simulate(server: Server, runs: list[Run], seconds: float, seed: int = 1) -> 
             break
         run = state.run
         if granted or refused:
+            before = run.rule.rate
             _hear(state, now, sent, granted, refused)
+            pace = run.rule.rate
             if state.done == run.objects:
                 run.ends = now
                 finite -= 1
                 if not finite:
                     break
                 continue
-            if state.waking or not state.left:
+            sooner = before is not None and pace is not None and pace > SOONER * before
+            if (state.waking and not sooner) or not state.left:
                 continue
+        elif now != state.wake:
+            continue
         state.waking = False
         for event in _send(server, state, now, chance):
             serial += 1
@@ -198,5 +206,6 @@ def _send(
     if state.left and state.free:
         state.waking = True
         wait = LATE if pace is None else rule.wait(now) + LATE * chance()
-        heard.append((now + wait, state, 0.0, 0, 0))
+        state.wake = now + wait
+        heard.append((state.wake, state, 0.0, 0, 0))
     return heard

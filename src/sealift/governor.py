@@ -11,7 +11,7 @@ are left: it refuses. `Governor` finds out. Seconds are of one clock that never 
 4. Search, once, after the first event: the pace doubles until the next. What was granted before the first refusal may
    have been a small burst, which says little of the rate.
 5. Growth, ever after: creeping at first, then steeply, along a sixth power. A quota that stayed is met gently, within
-   a few percent; one that has doubled is found within seconds.
+   a few percent; one that has doubled is found within seconds, and sooner where so much was allowed before.
 
 Whoever has less grows faster, and whoever sends more is refused more often: so runs that share a quota come to share it
 evenly, without knowing of each other. docs/design.md has the simulation that chose the rule and its numbers.
@@ -52,25 +52,38 @@ MOST_PATIENCE = 3.0
 COST = 32.0
 """How much an event's refusals lengthen patience: by so many times the seconds of the pace that they would have been.
 The dearer an event, the rarer: it is what keeps small paces, long ways and late refusals within bounds."""
-MOST_COST = 3.0
+MOST_COST = 4.0
 """How much longer patience becomes by that."""
-FLOOD = 0.3
+FLOOD = 0.2
 """Seconds after the first refusal for which others say little: 96 GETs on new connections are answered within 0.1 s on
 two busy cores, and meanwhile leave no token for a probe."""
-SEARCH = 0.3
-"""Seconds in which a search doubles the pace: from a tenth of the quota within one second."""
+FIRST_BRAKE = 0.25
+"""What the first refusal leaves of the pace: it comes with a crowd of others."""
+SEARCH = 0.15
+"""Seconds in which a search doubles the pace: from a tenth of the quota within half a second."""
 TRIPS = 6.0
 """Round trips that doubling takes at least: refusals are heard a trip late, after 12 % of growth."""
-AGAIN = 0.5
-"""Seconds within which a further event takes off twice as much as the last: the pace is far from right, and too little
-time has passed to measure how far."""
-MOST_BACKOFF = 0.25
-"""What one event takes off at the most."""
+LEAST_LEFT = 0.75
+"""What an event within a second of the last leaves of the pace, at the least: little time tells little."""
+HOPE = 0.4
+"""How much shorter patience becomes at the most where more was allowed lately: what another tenant has taken it gives
+back. From half of what was, all of it is found in 3 s instead of 6."""
+DROP = 1.2
+"""By what factor more must have been allowed, for that: successes vary by a tenth by themselves."""
+MEMORY = 60.0
+"""Seconds in which the memory of what was allowed fades by half."""
+LOW = 16.0
+"""Requests a second below which patience shrinks with the pace, to a fifth: no quota is so small, so it is a bad start
+beside somebody who was quicker. 512 runs at 10,000/s have more."""
+LEAST_PATIENCE = 0.2
+"""What is left of patience by that, at the least."""
 PROBES = 10.0
 """Probes a second while everything is refused, at the most: a tenth of a second is lost where a one-second window ends,
 and ten requests are refused in one."""
-PROBING = 0.2
-"""The share of the pace that is probed with where that is less."""
+FEW_PROBES = 3.0
+"""… and at the least, unless the pace itself is less."""
+PROBING = 0.15
+"""The share of the pace that is probed with in between."""
 LEAST = 4.0
 """Requests a second that are always tried: less finds out nothing within a second."""
 MOST = 1e6
@@ -169,8 +182,8 @@ class Governor:
     """The pace of one KMS quota: requests a second, and never more than `cap` in any second."""
 
     __slots__ = (
-        "_allowed", "_answered", "_backoff", "_brake", "_cap", "_delay", "_event", "_first", "_grown", "_judged",
-        "_meter", "_pace", "_permits", "_refused", "_searching", "_told", "changes",
+        "_allowed", "_answered", "_best", "_brake", "_braking", "_cap", "_delay", "_event", "_first", "_granted",
+        "_grown", "_judged", "_meter", "_pace", "_permits", "_refused", "_searching", "_seen", "_told", "changes",
     )  # fmt: skip
 
     def __init__(self, cap: float | None = None) -> None:
@@ -184,10 +197,13 @@ class Governor:
         self._allowed = 0.0
         self._pace: float | None = None
         self._brake = 1.0
+        self._braking = 0  # refusals since the brake was put on
         self._searching = True
         self._judged = _NEVER  # what was sent until then says nothing new
         self._event = self._first = _NEVER
-        self._backoff = BACKOFF
+        self._best = LEAST  # the most that was allowed of late, as of `_seen`
+        self._seen = _NEVER
+        self._granted = 0  # successes since the last event
         self._refused = 0  # refusals of the last event
         self._grown = 0.0  # seconds of growth that were used
         self._answered = self._delay = 0.0  # seconds that a grant and a refusal take
@@ -202,7 +218,7 @@ class Governor:
         if pace is None:
             return self._cap
         if self._brake < 1.0:
-            pace = max(pace * self._brake, min(pace, PROBES, max(LEAST, pace * PROBING)))
+            pace = max(pace * self._brake, min(pace, PROBES, max(FEW_PROBES, pace * PROBING)))
         return pace if self._cap is None else min(pace, self._cap)
 
     @property
@@ -233,6 +249,7 @@ class Governor:
     def succeeded(self, now: float, sent: float) -> None:
         """Hear that a charged request, sent at `sent`, was granted; best as soon as the answer begins."""
         self._meter.add(now)
+        self._granted += 1
         self._answered += (now - sent - self._answered) / 8
         if self._brake < 1.0:
             if self._searching:  # answers to what was sent before the first refusal still come
@@ -251,24 +268,30 @@ class Governor:
         self._judged = now
         self.changes += 1
         if self._brake == 1.0:
+            self._braking = 0
             self._brake = 0.5
             if self._pace is None:
+                self._brake = FIRST_BRAKE
                 seconds = min(SPAN, WINDOW + now - sent)
                 self._settle(self._meter.rate(now, seconds))
                 self._first = now
             else:
-                soon = now - self._event < AGAIN and not self._searching
-                self._backoff = min(MOST_BACKOFF, 2 * self._backoff) if soon else BACKOFF
-                self._settle(self._measured(now, self._pace))
+                found = self._measured(now, self._pace)
+                if not self._searching and now - self._event >= WINDOW:
+                    self._best = max(found, self._best * math.pow(2, (self._seen - now) / MEMORY))
+                    self._seen = now
+                self._settle(found)
                 self._searching = self._searching and self._flooded(now)
             self._event = now
+            self._granted = 0
             self._refused = 1
             return
         self._brake /= 2
-        if self._brake < 0.25 and now - self._event < WINDOW and not self._flooded(now):
+        self._braking += 1
+        if self._braking >= 2 and now - self._event < WINDOW and not self._flooded(now):
             # No bucket refuses two probes: it is a second's quota that is used up, and that second tells the rate.
             self._settle(min(self._allowed, self._meter.rate(now) + 1))
-            self._searching = False
+            self._searching = self._searching and self._allowed < LOW
 
     def _flooded(self, now: float) -> bool:
         """Whether what was sent before the first refusal may still be on its way: that, too, empties a bucket."""
@@ -279,7 +302,7 @@ class Governor:
         if self._searching:  # the counting lags behind the doubling
             return min(pace, math.sqrt(pace * self._meter.rate(now)))
         if now - self._event < WINDOW:
-            return pace
+            return min(pace, max(LEAST_LEFT * pace, (self._granted + 1) / (now - self._event)))
         seconds = min(SPAN, now - self._event, max(WINDOW, ENOUGH / pace))
         return min(pace, self._meter.rate(now, seconds) + 1 / seconds)
 
@@ -299,7 +322,14 @@ class Governor:
         allowed, seconds = self._allowed, self._grown
         if self._searching:
             doubled = seconds / max(SEARCH, TRIPS * max(self._answered, self._delay))
-            return min(MOST, allowed * (1 - self._backoff) * math.pow(2, min(doubled, 60.0)))
-        patience = PATIENCE * min(MOST_PATIENCE, max(1.0, math.cbrt(allowed / SLOW)))
-        patience *= min(MOST_COST, 1 + COST * self._refused / allowed)
-        return min(MOST, allowed * (1 - self._backoff + CREEP * seconds + (seconds / patience) ** 6))
+            return min(MOST, allowed * (1 - BACKOFF) * math.pow(2, min(doubled, 60.0)))
+        return min(MOST, allowed * (1 - BACKOFF + CREEP * seconds + (seconds / self._patience(allowed)) ** 6))
+
+    def _patience(self, allowed: float) -> float:
+        patience = PATIENCE * min(MOST_COST, 1 + COST * self._refused / allowed)
+        if allowed < LOW:
+            return patience * max(LEAST_PATIENCE, allowed / LOW)
+        if allowed > SLOW:
+            patience *= min(MOST_PATIENCE, math.cbrt(allowed / SLOW))
+            patience *= max(HOPE, min(1.0, DROP * allowed / self._best) ** 2)
+        return patience

@@ -40,7 +40,7 @@ class Pace:
         self.outage = Outage(patience)
         self._clock = clock
         self._within = within
-        self._given_back = anyio.Event()
+        self._sooner = anyio.Event()
         self._turn = anyio.Lock()
         self._waiting = 0
         self._waiting_since = self._waited = 0.0
@@ -77,8 +77,8 @@ class Pace:
         try:
             async with self._turn:
                 while (seconds := self._delay(self._clock())) is not None:
-                    self._given_back = anyio.Event()
-                    await self._within(self._given_back, seconds)
+                    self._sooner = anyio.Event()
+                    await self._within(self._sooner, seconds)
         finally:
             self._waiting -= 1
             if not self._waiting:
@@ -88,15 +88,18 @@ class Pace:
         """Hear that a permit was not needed."""
         self._governor.give_back(1)
         self.outage.told_nothing()
-        self._given_back.set()
+        self._sooner.set()
 
     def succeeded(self, sent: float) -> float | None:
         """Hear that KMS has granted what was sent at `sent`, in seconds of the monotonic clock.
 
         Return how many seconds it was down until now, if it was.
         """
-        now = self._clock()
-        self._governor.succeeded(now, sent)
+        now, governor = self._clock(), self._governor
+        changes = governor.changes
+        governor.succeeded(now, sent)
+        if governor.changes != changes:  # at the pace of probes the next permit would be a tenth of a second away
+            self._sooner.set()
         return self._at_work(now)
 
     def refused(self, sent: float) -> float | None:
@@ -112,7 +115,7 @@ class Pace:
     def _at_work(self, now: float) -> float | None:
         down = self.outage.granted(now)
         if down is not None:
-            self._given_back.set()
+            self._sooner.set()
         return down
 
     def _delay(self, now: float) -> float | None:
