@@ -34,6 +34,7 @@ from sealift.destination import Destination
 from sealift.model import ByteRange
 from sealift.partial import PartialFile, partial_name
 from sealift.s3 import connected
+from sealift.s3.pool import Pool
 from sealift.tally import Tally
 from tests.support.awserrors import AWS_ERRORS, KEY_ARN, PRINCIPAL
 from tests.support.faultserver import (
@@ -351,6 +352,28 @@ async def test_parts_that_kms_refuses_are_joined_and_the_next_ones_grow(server, 
     assert tree(tmp_path) == {"k": body.read(0, body.size)}
     assert summary.kms_throttled == 100
     assert summary.get_requests - 100 < 128 / 2, "of 128 parts of 8 KiB"
+
+
+async def test_when_kms_begins_to_refuse_the_gets_that_are_told_of_are_those_that_went_out(
+    server, tmp_path, monkeypatch
+):
+    connect = Pool._connect
+
+    async def connect_after_the_refusal(pool, address):
+        connection = await connect(pool, address)
+        if pool.dialled > 1:  # the listing's, and the first GET's
+            while not server.gets:
+                await anyio.lowlevel.checkpoint()
+            for _ in range(100):
+                await anyio.lowlevel.checkpoint()
+        return connection
+
+    monkeypatch.setattr(Pool, "_connect", connect_after_the_refusal)
+    fill(server, {f"{number}": b"x" for number in range(40)})
+    server.fault(op="get", do=KMS_SLOW_DOWN, times=1)
+    summary = await mirror(server, tmp_path)
+    assert (summary.downloaded, summary.kms_throttled, summary.retries) == (40, 1, 0)
+    assert summary.get_requests == server.gets == 41
 
 
 async def test_a_part_size_that_was_chosen_stays_whatever_kms_refuses(server, tmp_path):

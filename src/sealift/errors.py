@@ -13,6 +13,7 @@
         │   ├─ ServerFailed   … as S3, or KMS behind it, said that it failed
         │   └─ Unreachable    … of which not even a connection came
         ├─ Throttled          worth waiting for; never counts as an attempt
+        │   └─ NotSent        … before it was even asked for
         ├─ Permanent          no attempt would help
         │   └─ Refused        … because somebody has not granted it
         ├─ Changed            the object was overwritten; start over with the new one
@@ -141,6 +142,10 @@ class Throttled(ObjectError):
     ) -> None:
         super().__init__(message, bucket=bucket, key=key, code=code)
         self.service: Literal["kms", "s3"] = service
+
+
+class NotSent(Throttled):
+    """KMS had begun to refuse while this waited for its connection: it did not go out."""
 
 
 class Permanent(ObjectError):

@@ -31,6 +31,7 @@ from sealift.errors import (
     Changed,
     ChecksumMismatch,
     LocalStorageError,
+    NotSent,
     ObjectError,
     Permanent,
     RunError,
@@ -358,6 +359,11 @@ class Fetcher:
             job.placed = True
         elif isinstance(error, Blocked):
             pass  # it is complete, and `_finish` finds it another place
+        elif isinstance(error, NotSent) and job.failure is None:
+            self._tally.get_requests -= 1
+            ticket.waiting = True
+            self._line.put_back(ticket, 0.0)
+            return
         elif isinstance(error, ObjectError) and job.failure is None:
             # What has another checksum has come whole: no part of it is worth another attempt, but all of it is.
             if not isinstance(error, ChecksumMismatch) and self._goes_back(ticket, error, progressed=progressed):

@@ -26,8 +26,8 @@ JITTER = 0.01
 """Seconds by which the network may push requests together: what is to hold in any second for the server is kept for
 any second and a hundredth here, so a cap is used to 99 %."""
 CATCH_UP = 0.1
-"""Seconds of permits that may be made up for at once: event loops wake up late, on a busy machine by a tenth of a second,
-and what the pace allowed meanwhile would be lost. A bucket that holds no more has gathered as much meanwhile."""
+"""Seconds of permits that may be made up for at once: event loops wake up late, on a busy machine by a tenth of a
+second, and what the pace allowed meanwhile would be lost. A bucket that holds no more has gathered as much."""
 WINDOW = 1.0
 """Seconds: KMS's quotas are per second, so no less tells a rate."""
 BIN = 0.05

@@ -11,9 +11,21 @@ import anyio
 import pytest
 
 from sealift.config import ConnectionSettings
-from sealift.errors import Changed, CredentialsError, Integrity, Permanent, Refused, SourceError, Transient, Unreachable
+from sealift.errors import (
+    Changed,
+    CredentialsError,
+    Integrity,
+    NotSent,
+    Permanent,
+    Refused,
+    SourceError,
+    Throttled,
+    Transient,
+    Unreachable,
+)
 from sealift.model import ByteRange, Part, RemoteObject
 from sealift.s3 import wire as wire_room
+from sealift.s3.pool import Pool
 from sealift.s3.refusal import LARGEST_DOCUMENT
 from sealift.s3.route import Route
 from sealift.s3.signing import Credentials
@@ -159,6 +171,36 @@ async def test_it_goes_out_again_only_once_though_others_are_idle(peer, how):
         for task in used:
             task.cancel()
         await asyncio.gather(*used, return_exceptions=True)
+
+
+async def test_what_waits_for_its_connection_when_kms_begins_to_refuse_does_not_go_out(peer, monkeypatch):
+    connect, refused = Pool._connect, asyncio.Event()
+
+    async def slowly(pool, address):
+        connection = await connect(pool, address)
+        if pool.dialled:
+            await refused.wait()
+        return connection
+
+    document = b"<Error><Code>KMS.ThrottlingException</Code><Message>You have exceeded the rate.</Message></Error>"
+    head = b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n" % len(document)
+    monkeypatch.setattr(Pool, "_connect", slowly)
+    async with opened(peer) as store:
+        first = asyncio.create_task(body_of(store))
+        side = await peer.accept()
+        await side.request()
+        second = asyncio.create_task(body_of(store))
+        other = await peer.accept()
+        await side.send(head + document)
+        with pytest.raises(Throttled):
+            await first
+        refused.set()
+        with pytest.raises(NotSent):
+            await second
+        assert await other.gone()
+        third = asyncio.create_task(body_of(store))
+        await side.answers(ANSWER)
+        assert await third == b"body"
 
 
 async def test_a_fresh_connection_that_is_lost_is_a_failed_attempt(peer):

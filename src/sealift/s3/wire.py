@@ -7,7 +7,9 @@ imported or built per request that could be known per bucket.
    is asked again there, once.
 2. A request goes out on a pooled connection. One that the server had closed meanwhile is no attempt: the request
    goes out again, on a fresh connection.
-3. An answer that is not the one asked for becomes the same error that the SDK's would (`sealift.s3.translate`).
+3. GETs whose connections are still to come when KMS refuses one for the first time do not go out: a crowd of them would
+   be refused.
+4. An answer that is not the one asked for becomes the same error that the SDK's would (`sealift.s3.translate`).
 """
 
 from __future__ import annotations
@@ -24,7 +26,16 @@ import anyio
 
 from sealift.checksum import Checksum
 from sealift.config import ConnectionSettings
-from sealift.errors import Changed, ObjectError, SealiftError, SourceError, Transient, Unreachable
+from sealift.errors import (
+    Changed,
+    NotSent,
+    ObjectError,
+    SealiftError,
+    SourceError,
+    Throttled,
+    Transient,
+    Unreachable,
+)
 from sealift.model import Encryption, Part, RemoteObject
 from sealift.s3.connection import Connection, LostError, SilentError
 from sealift.s3.heads import Head, MalformedResponseError
@@ -170,6 +181,7 @@ class WireStore:
         self._credentials: Credentials | None = None
         self._ask_at = 0.0
         self._asking = anyio.Lock()
+        self._kms_refuses = False
         self._payer: Headers = (("x-amz-request-payer", "requester"),) if settings.request_payer else ()
 
     async def __aenter__(self) -> Self:
@@ -315,7 +327,9 @@ class WireStore:
                 known.pool.give_back(connection)
             refusal = refusal_of(head.status, head.headers, document, operation=operation, bucket=bucket, key=key or "")
             if redirected or not self._moves(bucket, known, refusal):
-                raise translate(refusal)
+                error = translate(refusal)
+                self._kms_refuses = self._kms_refuses or (isinstance(error, Throttled) and error.service == "kms")
+                raise error
             redirected = True
 
     async def _send(
@@ -326,11 +340,17 @@ class WireStore:
         method = "HEAD" if operation == "head" else "GET"
         fresh = False
         while True:
+            unaware = not self._kms_refuses
             try:
                 connection = await known.pool.take(fresh=fresh)
             except UnreachableError as error:
                 raise _unreachable(error, bucket, key or "") from error
             used_before = connection.exchanges > 0
+            if unaware and self._kms_refuses and operation == "get":
+                known.pool.give_back(connection)
+                raise NotSent(
+                    "KMS refuses requests: this one did not go out", service="kms", bucket=bucket, key=key or ""
+                )
             request = known.signer.head(method, route.host, path, query, headers, time.time())
             try:
                 head = await connection.exchange(request, method)
