@@ -1,6 +1,7 @@
 """What the KMS benchmark's figures rest on: how its KMS counts, what its log is read for, and what it answers."""
 
 import http.client
+import json
 from itertools import pairwise
 
 import pytest
@@ -8,7 +9,9 @@ from benchmarks.kms.content import Kind, contents
 from benchmarks.kms.figures import fullest_second, in_flight_at_the_first_refusal
 from benchmarks.kms.origin import Call, Orders, Origin
 from benchmarks.kms.quota import PHASE, Bucket, Timetable, Windows
+from benchmarks.kms.report import table
 from benchmarks.kms.rows import ROWS
+from benchmarks.kms.run import RESULTS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -116,3 +119,11 @@ def test_the_origin_refuses_beyond_the_quota_as_aws_does_and_charges_no_bucket_k
         assert answer.headers["x-amz-server-side-encryption-bucket-key-enabled"] == "true"
         connection.close()
     assert [(call.client, call.verdict) for call in origin.log] == [("run0", "g"), ("", "r"), ("", "f")]
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.stem)
+def test_the_tables_are_what_the_runs_have_shown(path):
+    document = json.loads(path.read_text())
+    written = table(document["about"], document["runs"])
+    assert path.with_suffix(".md").read_text() == written
+    assert "ideal 0.0" not in written

@@ -166,12 +166,11 @@ def test_while_everything_is_refused_a_few_probes_go_out_and_a_success_ends_that
 
 def test_soon_after_an_event_what_was_granted_since_tells_the_rate() -> None:
     """A bucket is empty at both: what it granted between them is its rate, however little time that was."""
-    governor = steady(300)
-    governor.refused(2.1, 2.099)
-    for tick in range(1, 21):
-        governor.succeeded(2.1 + tick / 200, 2.1 + tick / 200 - 0.001)
-    governor.refused(2.201, 2.2)
-    assert governor.quota == pytest.approx(200, rel=0.05)
+    governor = steady(300)  # the last event was at 2.0, and one was granted since
+    for tick in range(24):
+        governor.succeeded(2.02 + tick / 400, 2.02 + tick / 400 - 0.001)
+    governor.refused(2.1, 2.09)
+    assert governor.quota == pytest.approx(260)
 
 
 def goes_on(governor: Governor, begin: float, granted: int) -> None:

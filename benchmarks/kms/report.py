@@ -49,7 +49,8 @@ def table(about: dict[str, Any], runs: list[dict[str, Any]]) -> str:
         ]
         if aims:
             counted = ", from the first GET" if row.from_first_get else ", of the whole process"
-            out.append(f"Aim: {', '.join(aims)}. Time{counted}; ideal {row.ideal:.1f} s.\n")
+            ideal = f"; ideal {row.ideal:.1f} s" if row.ratio else ""
+            out.append(f"Aim: {', '.join(aims)}. Time{counted}{ideal}.\n")
         if row.runs > 1:
             out += _shared(lines)
             continue

@@ -63,8 +63,9 @@ SEARCH = 0.15
 """Seconds in which a search doubles the pace: from a tenth of the quota within half a second."""
 TRIPS = 6.0
 """Round trips that doubling takes at least: refusals are heard a trip late, after 12 % of growth."""
-LEAST_LEFT = 0.75
-"""What an event within a second of the last leaves of the pace, at the least: little time tells little."""
+LEAST_LEFT = 0.9
+"""What an event within a second of the last leaves of the pace, at the least: little time tells little, and a server
+that stood still for a moment refuses what it finds then."""
 HOPE = 0.4
 """How much shorter patience becomes at the most where more was allowed lately: what another tenant has taken it gives
 back. From half of what was, all of it is found in 3 s instead of 6."""
