@@ -3,6 +3,7 @@
 import http.client
 import json
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from benchmarks.kms.content import Kind, contents
@@ -11,7 +12,6 @@ from benchmarks.kms.origin import Call, Orders, Origin
 from benchmarks.kms.quota import PHASE, Bucket, Timetable, Windows
 from benchmarks.kms.report import table
 from benchmarks.kms.rows import ROWS
-from benchmarks.kms.run import RESULTS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +19,7 @@ from sealift.errors import Throttled
 from sealift.s3.refusal import refusal_of
 from sealift.s3.translate import translate
 
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "kms" / "results"
 WHENS = st.lists(st.floats(0, 30), max_size=200).map(sorted)
 RATES = st.lists(st.integers(1, 20), min_size=1, max_size=3).map(tuple)
 

@@ -354,6 +354,16 @@ async def test_parts_that_kms_refuses_are_joined_and_the_next_ones_grow(server, 
     assert summary.get_requests - 100 < 128 / 2, "of 128 parts of 8 KiB"
 
 
+async def test_parts_that_wait_for_a_permit_are_joined_though_kms_has_refused_none(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(planning, "SMALLEST_PART", 8 * KIB)
+    body = Generated(1024 * KIB, seed=7)
+    server.put("bucket", "k", body)
+    summary = await mirror(server, tmp_path, kms=KmsSettings(rps=200))
+    assert tree(tmp_path) == {"k": body.read(0, body.size)}
+    assert summary.kms_throttled == 0
+    assert summary.get_requests < 128 / 2, "of 128 parts of 8 KiB"
+
+
 async def test_when_kms_begins_to_refuse_the_gets_that_are_told_of_are_those_that_went_out(
     server, tmp_path, monkeypatch
 ):

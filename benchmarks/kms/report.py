@@ -125,6 +125,7 @@ def chart(about: dict[str, Any], runs: list[dict[str, Any]]) -> str:
 
 
 def _panel(row: Row, run: dict[str, Any]) -> str:
+    stacks: list[tuple[tuple[str, int], ...]]
     if shares := run.get("shared"):
         ours = [seconds for name, seconds in shares["seconds"].items() if name != "tenant"]
         stacks = [

@@ -256,13 +256,16 @@ class Fetcher:
         job, part = ticket.job, ticket.part
         if job.charged and not job.over and (part.whole or part.range):
             ticket.waiting = True
-            await self._pace.permit()
+            waited = await self._pace.permit()
             if job.failure is not None or not ticket.waiting:
                 self._pace.give_back()
                 if not ticket.waiting:
                     return False
-            elif job.grown:
-                self._join(ticket)
+            elif not part.whole:
+                if waited and not job.grown:  # it is KMS that limits the run
+                    self._grow(job)
+                if job.grown:
+                    self._join(ticket)
         ticket.waiting = False
         return True
 

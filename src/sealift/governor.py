@@ -274,7 +274,7 @@ class Governor:
             if self._pace is None:
                 self._brake = FIRST_BRAKE
                 seconds = min(SPAN, WINDOW + now - sent)
-                self._settle(self._meter.rate(now, seconds))
+                self._settle(max(self._meter.rate(now), self._meter.rate(now, seconds)))  # it may have just begun
                 self._first = now
             else:
                 found = self._measured(now, self._pace)

@@ -65,24 +65,27 @@ class Pace:
         """Seconds in which somebody waited for a permit."""
         return self._waited + (self._clock() - self._waiting_since if self._waiting else 0.0)
 
-    async def permit(self) -> None:
-        """Wait for a permit."""
+    async def permit(self) -> bool:
+        """Wait for a permit; say whether that took any time."""
         governor = self._governor
         if governor.rate is None and not self.outage.on:
             governor.take(self._clock(), 1)
-            return
+            return False
         self._waiting += 1
         if self._waiting == 1:
             self._waiting_since = self._clock()
+        waited = self._turn.locked()
         try:
             async with self._turn:
                 while (seconds := self._delay(self._clock())) is not None:
+                    waited = True
                     self._sooner = anyio.Event()
                     await self._within(self._sooner, seconds)
         finally:
             self._waiting -= 1
             if not self._waiting:
                 self._waited += self._clock() - self._waiting_since
+        return waited
 
     def give_back(self) -> None:
         """Hear that a permit was not needed."""
