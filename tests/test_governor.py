@@ -358,3 +358,20 @@ def test_refusals_beside_the_first_flood_do_not_end_the_search() -> None:
     rate = governor.rate
     assert rate is not None
     assert rate > 300
+
+
+def test_an_event_soon_after_another_is_the_same_one() -> None:
+    governor = steady(3000)
+    governor.refused(2.1, 2.099)
+    found = governor.quota
+    for tick in range(5):
+        governor.succeeded(2.102 + tick / 500, 2.101 + tick / 500)
+        governor.refused(2.1035 + tick / 500, 2.103 + tick / 500)
+    assert governor.quota == found
+
+
+def test_what_a_late_loop_could_make_up_for_lapses_with_a_refusal() -> None:
+    governor = steady(3000)
+    assert governor.take(2.2, 1) == 1
+    governor.refused(2.5, 2.4)
+    assert governor.take(2.5, 1000) == 1

@@ -63,6 +63,9 @@ SEARCH = 0.15
 """Seconds in which a search doubles the pace: from a tenth of the quota within half a second."""
 TRIPS = 6.0
 """Round trips that doubling takes at least: refusals are heard a trip late, after 12 % of growth."""
+SOON = 0.02
+"""Seconds, or four times what a refusal takes, within which a further event is the same one and only brakes again: what
+was granted since was sent before, or while the pace was braked."""
 LEAST_LEFT = 0.9
 """What an event within a second of the last leaves of the pace, at the least: little time tells little, and a server
 that stood still for a moment refuses what it finds then."""
@@ -132,6 +135,10 @@ class Permits:
         if self._most is not None and len(self._log) >= self._most:
             wait = max(wait, self._log[-self._most] + self._each - now)
         return wait
+
+    def lapse(self, now: float) -> None:
+        """Forget what was kept for whoever comes late: it would go out at once."""
+        self._level, self._at = min(1.0, self._level), max(self._at, now)
 
     def give_back(self, count: int) -> None:
         """Take back so many."""
@@ -271,6 +278,9 @@ class Governor:
         if self._brake == 1.0:
             self._braking = 0
             self._brake = 0.5
+            self._permits.lapse(now)
+            if now - self._event < max(SOON, 4 * self._delay):
+                return
             if self._pace is None:
                 self._brake = FIRST_BRAKE
                 seconds = min(SPAN, WINDOW + now - sent)
