@@ -173,7 +173,7 @@ async def test_a_kms_that_stays_sealed_fails_what_it_seals_and_a_rerun_continues
 
 
 async def test_a_throttled_kms_slows_the_run_which_finishes(levers, objects, mirror, tmp_path):
-    await levers.throttle(100)
+    await levers.throttle(30)  # a busy machine sends no more than a hundred a second
 
     summary = await mirror()
 
