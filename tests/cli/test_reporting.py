@@ -10,20 +10,16 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from sealift.cli import main
-from sealift.cli.plots import thinned
 from sealift.destination import Destination
 from sealift.errors import SourceError
 from sealift.model import Summary
 from tests.support.faultserver import Answer, FaultServer, FaultServerThread, Generated, Stall
-from tests.support.nights import SECOND, logged, sample, two_nights
+from tests.support.nights import SECOND, logged, two_nights
 
 Captured = pytest.CaptureFixture[str]
 
@@ -215,19 +211,6 @@ def test_a_run_in_which_nothing_happened_has_a_report(tmp_path: Path) -> None:
     page = reported(tmp_path, str(tmp_path))
     assert "everything is in place" in page
     assert "<img " not in page
-
-
-@given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=50), st.integers(1, 20))
-def test_a_long_night_is_drawn_with_fewer_points_that_add_up_to_the_same(
-    seconds: list[tuple[int, bool]], most: int
-) -> None:
-    pace = [asdict(sample(at + 1.0, retries=retries, kms_down=down)) for at, (retries, down) in enumerate(seconds)]
-    few = thinned(pace, most)
-    assert len(few) <= most
-    for name in ("seconds", "bytes", "retries"):
-        assert sum(each[name] for each in few) == sum(each[name] for each in pace)
-    assert any(each["kms_down"] for each in few) == any(down for _, down in seconds)
-    assert [each["at"] for each in few[-1:]] == [each["at"] for each in pace[-1:]]
 
 
 def test_what_there_is_no_report_on_is_said(tmp_path: Path, capsys: Captured) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sealift.errors import ConfigError, SourceError
 from sealift.model import Summary
-from sealift.report.runs import EXAMPLES, SLOWEST, logs, read_run
+from sealift.report.runs import EXAMPLES, SLOWEST, glance, logs, read_run, thinned
 from tests.support.nights import FIRST, SECOND, failed, fetched, logged, sample, two_nights
 
 
@@ -69,6 +72,45 @@ def test_what_is_kept_of_a_long_log_is_bounded(tmp_path: Path) -> None:
     assert (run.new.count, len(run.new.examples)) == (3 * EXAMPLES, EXAMPLES)
     assert (run.failures["AccessDenied"].count, len(run.failures["AccessDenied"].examples)) == (3 * EXAMPLES, EXAMPLES)
     assert [line["seconds"] for line in run.slowest] == [float(seconds) for seconds in range(49, 49 - SLOWEST, -1)]
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=50), st.integers(1, 20))
+def test_seconds_are_put_together_so_that_they_add_up_to_the_same(seconds: list[tuple[int, bool]], most: int) -> None:
+    pace = [asdict(sample(at + 1.0, retries=retries, kms_down=down)) for at, (retries, down) in enumerate(seconds)]
+    few = thinned(pace, most)
+    assert len(few) <= most
+    for name in ("seconds", "bytes", "retries"):
+        assert sum(each[name] for each in few) == sum(each[name] for each in pace)
+    assert any(each["kms_down"] for each in few) == any(down for _, down in seconds)
+    assert [each["at"] for each in few[-1:]] == [each["at"] for each in pace[-1:]]
+
+
+def test_a_glance_tells_how_a_run_began_and_ended(tmp_path: Path) -> None:
+    for path in two_nights(tmp_path):
+        whole, seen = read_run(path), glance(path)
+        assert (seen.began, seen.how, seen.status, seen.summary) == (
+            whole.began,
+            whole.how,
+            whole.status,
+            whole.summary,
+        )
+        assert not seen.failures
+        path.write_bytes(path.read_bytes()[:-100])
+        assert glance(path) == read_run(path)
+        path.write_bytes(b"")
+        assert glance(path).how == "killed"
+
+
+def test_of_a_very_long_night_seconds_are_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sealift.report.runs.SECONDS", 10)
+    with logged(tmp_path, FIRST, Summary()) as log:
+        for second in range(100):
+            log.measured(sample(second + 1.0))
+    (path,) = logs(tmp_path / ".sealift" / "runs")
+    pace = read_run(path).pace
+    assert 10 <= len(pace) <= 20
+    assert sum(each["bytes"] for each in pace) == 100_000_000
+    assert pace[-1]["at"] == 100.0
 
 
 def test_what_is_no_log_is_refused(tmp_path: Path) -> None:

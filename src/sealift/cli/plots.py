@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from matplotlib import rc_context
@@ -13,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sealift.cli.quantities import count, size
-from sealift.report.runs import Run
+from sealift.report.runs import Run, thinned
 
 MOST_POINTS = 600
 """Of a curve: what 1,200 pixels can show. More seconds than that are put together."""
@@ -32,17 +31,6 @@ _STYLE: Any = {
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
 }
-_SUMMED = (
-    "seconds",
-    "bytes",
-    "objects",
-    "get_requests",
-    "retries",
-    "kms_requests",
-    "kms_throttled",
-    "s3_throttled",
-    "kms_wait",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +55,6 @@ def plots(run: Run) -> list[Plot]:
     if run.sizes:
         found.append(_sizes(run))
     return found
-
-
-def thinned(pace: Sequence[Mapping[str, Any]], most: int) -> list[dict[str, Any]]:
-    """Put stretches together so that at the most so many are left: what they counted is added up."""
-    together = -(-len(pace) // most)
-    rest = iter(pace)
-    stretches = []
-    while stretch := list(islice(rest, together)):
-        joined = {**stretch[-1], **{name: sum(each[name] for each in stretch) for name in _SUMMED}}
-        joined["kms_down"] = any(each["kms_down"] for each in stretch)
-        stretches.append(joined)
-    return [each for each in stretches if each["seconds"] > 0]
 
 
 def _rate(pace: Sequence[Mapping[str, Any]], *names: str) -> list[float]:

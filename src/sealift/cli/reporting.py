@@ -15,7 +15,7 @@ from sealift.cli.status import FAILED, IN_PLACE
 from sealift.cli.story import HEADINGS, history, next_steps, verdict
 from sealift.config import Settings
 from sealift.errors import ConfigError, LocalStorageError
-from sealift.report.runs import Run, logs, read_run
+from sealift.report.runs import Run, glance, logs, read_run
 from sealift.report.state import State, look
 
 SHOWN = 10
@@ -31,10 +31,10 @@ def status(command: Command, settings: Settings, display: Display, console: Cons
     """
     dest = Path(command.words[0])
     state = look(dest, settings.storage.state)
-    runs = {path: read_run(path) for path in reversed(state.logs[-SHOWN:])}
+    runs = {path: glance(path) for path in reversed(state.logs[-SHOWN:])}
     under_way = {part.logs[-1] for part in state.parts if part.running and part.logs}
     ended = [path for part in state.parts for path in [path for path in part.logs if path not in under_way][-1:]]
-    last = [runs.get(path) or read_run(path) for path in ended]
+    last = [read_run(path) for path in ended]
     if display.json:
         console.out(json.dumps(_as_dict(dest, state, runs, under_way, last), ensure_ascii=True))
     else:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,26 @@ SLOWEST = 20
 
 REMEMBERED = 100_000
 """Failed keys that are held against the last run's: 20 MB."""
+
+
+_SUMMED = (
+    "seconds",
+    "bytes",
+    "objects",
+    "get_requests",
+    "retries",
+    "kms_requests",
+    "kms_throttled",
+    "s3_throttled",
+    "kms_wait",
+)
+"""What of a second's line adds up."""
+
+SECONDS = 10_000
+"""Lines of pace that are kept at the least, 15 MB: what is more is put together by twos."""
+
+TAIL = 64 * 1024
+"""Bytes at the end of a log among which its last line is: that has 2 KB."""
 
 
 @dataclass(slots=True)
@@ -108,6 +129,41 @@ def read_run(path: Path) -> Run:
     return run
 
 
+def glance(path: Path) -> Run:
+    """Read the beginning and the end of a log, which tell all but what became of single objects, and of each second.
+
+    One that breaks off is read as a whole. Raises ConfigError.
+    """
+    try:
+        with path.open("rb") as file:
+            first = file.readline()
+            file.seek(max(len(first), path.stat().st_size - TAIL))
+            last = file.read().rstrip(b"\n").rpartition(b"\n")[2]
+        begin, end = json.loads(first), json.loads(last)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError:
+        return read_run(path)
+    if begin.get("event") != "began" or end.get("event") != "finished":
+        return read_run(path)
+    run = Run(path.stem, _time_of(path.stem), shard_of_log(path))
+    _take(run, begin)
+    _take(run, end)
+    return run
+
+
+def thinned(pace: Sequence[Mapping[str, Any]], most: int) -> list[dict[str, Any]]:
+    """Put stretches together so that at the most so many are left: what they counted is added up."""
+    together = -(-len(pace) // most)
+    rest = iter(pace)
+    stretches = []
+    while stretch := list(islice(rest, together)):
+        joined = {**stretch[-1], **{name: sum(each[name] for each in stretch) for name in _SUMMED}}
+        joined["kms_down"] = any(each["kms_down"] for each in stretch)
+        stretches.append(joined)
+    return [each for each in stretches if each["seconds"] > 0]
+
+
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the lines of a log. One that is torn, as the run was killed or the disk was full, is the last."""
     with path.open(encoding="utf-8") as file:
@@ -141,6 +197,8 @@ def _take(run: Run, line: dict[str, Any]) -> None:
             run.notes.add(line)
         case "pace":
             run.pace.append(line)
+            if len(run.pace) > 2 * SECONDS:
+                run.pace[:] = thinned(run.pace, SECONDS)
         case "finished":
             run.how, run.status, run.error = line.get("how", "ended"), line.get("status", 0), line.get("error", "")
             run.summary = line["summary"]
