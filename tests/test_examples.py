@@ -14,11 +14,14 @@ from pathlib import Path
 import pytest
 
 from sealift.cli.arguments import parse
-from sealift.cli.jobfile import read_jobs
+from sealift.cli.jobfile import _FIELDS, _OPTIONS, read_jobs
+from sealift.cli.metrics import write
 from sealift.config import MaxDelete
+from sealift.model import KmsUse, Summary
 from sealift.selection import Filter
 
 CONFIG = Path(__file__).parents[1] / "config"
+NIGHTLY = CONFIG.parent / "docs" / "nightly.md"
 SEALIFT = "/usr/local/bin/sealift"
 
 
@@ -48,6 +51,19 @@ def test_what_the_example_jobs_leave_out_can_be_taken_in(tmp_path: Path) -> None
     path = tmp_path / "jobs.toml"
     path.write_text(uncommented, encoding="utf-8")
     assert len(read_jobs(path, {"DATA": "/srv/sealift", "BUCKET": "b"}).jobs) == 2
+
+
+def test_the_document_on_nights_names_every_key_and_every_metric(tmp_path: Path) -> None:
+    text = NIGHTLY.read_text(encoding="utf-8")
+    own = {name for name in _FIELDS if name.replace("_", "-") not in _OPTIONS}
+    rows = "".join(re.findall(r"^\| (`.*)$", text, re.MULTILINE))
+    assert {name for name in own if re.search(rf"`{name}\b", rows)} == own
+    write(tmp_path / "m.prom", tmp_path, 0, Summary(kms=KmsUse(quota=1.0)))
+    written = set(re.findall(r"^# TYPE (\w+)", (tmp_path / "m.prom").read_text(), re.MULTILINE))
+    assert set(re.findall(r"\b(sealift_\w+)", text)) == written
+    (smallest,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "jobs.toml").write_text(smallest)
+    assert read_jobs(tmp_path / "jobs.toml", {}).jobs[0].name == "reports"
 
 
 @pytest.mark.parametrize("name", ["systemd/sealift.service", "crontab"])
