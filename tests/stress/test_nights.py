@@ -37,7 +37,9 @@ BETWEEN_LOOKS = 0.05
 REPORTS, ADDED, CHANGED, DELETED, LATE = 200, 300, 10, 5, 300
 SIZE = 64 * 1024
 SLOW = "2MB/s"
-"""Slow enough that something can happen in the middle: what is added takes ten seconds, and what comes late, too."""
+"""Slow enough that something can happen in the middle: what is added takes ten seconds."""
+SLOWER = "500kB/s"
+"""… and that a deadline comes before the end: what comes late takes 40 seconds."""
 
 
 @dataclass
@@ -212,7 +214,7 @@ def test_three_nights_are_told_as_they_were(nights: Nights, bucket: Bucket) -> N
 
     # The third is cut by its deadline.
     bucket.put(*(f"reports/late/{number}.csv" for number in range(LATE)))
-    with nights.begin(until_deadline=timedelta(seconds=6), SEALIFT_MAX_BANDWIDTH=SLOW) as third:
+    with nights.begin(until_deadline=timedelta(seconds=15), SEALIFT_MAX_BANDWIDTH=SLOWER) as third:
         _, err = third.communicate()
     assert third.returncode == 1
     assert "reports: its time was up; what is complete is kept, and the next run continues\n" in err
