@@ -84,10 +84,8 @@ LEAST_PATIENCE = 0.2
 PROBES = 10.0
 """Probes a second while everything is refused, at the most: a tenth of a second is lost where a one-second window ends,
 and ten requests are refused in one."""
-FEW_PROBES = 3.0
-"""… and at the least, unless the pace itself is less."""
 PROBING = 0.15
-"""The share of the pace that is probed with in between."""
+"""The share of the pace that is probed with where that is less, but for LEAST."""
 LEAST = 4.0
 """Requests a second that are always tried: less finds out nothing within a second."""
 MOST = 1e6
@@ -226,7 +224,7 @@ class Governor:
         if pace is None:
             return self._cap
         if self._brake < 1.0:
-            pace = max(pace * self._brake, min(pace, PROBES, max(FEW_PROBES, pace * PROBING)))
+            pace = max(pace * self._brake, min(pace, PROBES, max(LEAST, pace * PROBING)))
         return pace if self._cap is None else min(pace, self._cap)
 
     @property
