@@ -375,3 +375,15 @@ def test_what_a_late_loop_could_make_up_for_lapses_with_a_refusal() -> None:
     assert governor.take(2.2, 1) == 1
     governor.refused(2.5, 2.4)
     assert governor.take(2.5, 1000) == 1
+
+
+def test_a_search_ends_with_the_next_event_however_slowly_refusals_come() -> None:
+    governor = throttled(100)
+    governor.take(1.0, 1)
+    for _ in range(8):
+        governor.refused(1.2, 0.5)  # sent before the first event, and 0.7 s late
+    paces(governor, 1.21, 1.0)
+    governor.refused(2.3, 2.295)
+    governor.succeeded(2.31, 2.305)
+    found = paces(governor, 2.32, 1.0)
+    assert found[-1] < 1.1 * found[0]

@@ -277,7 +277,7 @@ class Governor:
             self._braking = 0
             self._brake = 0.5
             self._permits.lapse(now)
-            if now - self._event < max(SOON, 4 * self._delay):
+            if not self._searching and now - self._event < max(SOON, 4 * self._delay):
                 return
             if self._pace is None:
                 self._brake = FIRST_BRAKE
