@@ -13,7 +13,7 @@ from sealift.placing import WayMaker
 from sealift.selection import Ownership, Selection, parse_sources
 from sealift.tally import Tally
 from tests.support.keys import Keys, remote
-from tests.support.running import Watcher, tree
+from tests.support.running import Watcher, partials, tree
 from tests.test_placing import Haunted
 
 pytestmark = pytest.mark.anyio
@@ -110,6 +110,31 @@ async def test_what_an_earlier_run_left_of_this_version_is_not_due(comparing):
     assert (continued.done, continued.due) == ([ByteRange(0, 30)], 70)
     assert (anew.done, anew.due) == ([], 101)
     assert c.watcher.due == 171
+
+
+async def test_what_is_left_of_other_versions_is_dropped_when_the_object_is_listed(comparing, tmp_path):
+    """The disk may have no room for both; what is left of objects that were not listed goes when all are known."""
+    with Destination.open(comparing().destination.path, create=True) as before:
+        for obj in (remote("k", 100), remote("k", 101), remote("gone", 5)):
+            with PartialFile.create(before.partial_fd, partial_name(obj), obj.size, preallocate=True) as begun:
+                begun.record([ByteRange(0, 3)])
+    c = comparing()
+    [job] = await c.jobs(remote("k", 101))
+    assert job.done == [ByteRange(0, 3)]
+    left = {partial_name(remote("k", 101)), partial_name(remote("gone", 5))}
+    assert set(partials(tmp_path)) == left | {f"{name}.json" for name in left}
+    c.diff.drop_useless()
+    assert {name[:32] for name in partials(tmp_path)} == {partial_name(remote("k", 101))}
+
+
+async def test_a_note_without_its_file_is_dropped(comparing, tmp_path):
+    """It must not be taken for one about the file that is begun now."""
+    left = remote("k", 100)
+    comparing()
+    note = tmp_path / ".sealift" / "partial" / f"{partial_name(left)}.json"
+    note.write_text('{"version": 1, "size": 100, "done": [[0, 50]]}')
+    [job] = await comparing().jobs(left)
+    assert (job.done, partials(tmp_path)) == ([], [])
 
 
 async def test_a_partial_file_whose_note_says_nothing_begins_anew(comparing, tmp_path):

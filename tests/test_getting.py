@@ -151,6 +151,24 @@ async def test_an_interrupted_get_is_continued_by_the_next(server, tmp_path):
     assert names(tmp_path) == ["file"]
 
 
+async def test_what_an_interrupted_get_left_of_an_older_version_is_dropped(server, tmp_path):
+    server.fault(op="get", do=ResetBeforeHead(), after=5, times=None)
+    hopeless = RetrySettings(max_attempts=1, base=0.001)
+    one_at_a_time = TransferSettings(part_size=64 * KIB, concurrency=1)
+    await get(server, "s3://bucket/large", tmp_path / "file", transfer=one_at_a_time, retry=hopeless)
+    left = names(tmp_path)
+    assert len(left) == 2
+    others = [".0123456789abcdef0123456789abcdef.sealift", f"x{left[0]}"]
+    for other in others:
+        (tmp_path / other).write_bytes(b"")
+    server.put("bucket", "large", b"new")
+    server._rules.clear()
+
+    await get(server, "s3://bucket/large", tmp_path / "file", transfer=SMALL_PARTS)
+
+    assert names(tmp_path) == [others[0], "file", others[1]]
+
+
 async def test_an_object_overwritten_meanwhile_is_started_over(server, tmp_path):
     server.fault(op="get", do=OverwriteNow(Generated(SIZE + 5, seed=2)), after=3)
     summary = await get(server, "s3://bucket/large", tmp_path / "file", transfer=SMALL_PARTS)

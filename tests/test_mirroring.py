@@ -5,12 +5,14 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio
 import pytest
+from anyio.to_thread import run_sync
 
 import sealift
 from sealift import (
@@ -32,7 +34,7 @@ from sealift import (
 )
 from sealift.destination import Destination
 from sealift.model import ByteRange
-from sealift.partial import PartialFile, partial_name
+from sealift.partial import PartialFile, partial_name, record_all
 from sealift.s3 import connected
 from sealift.s3.pool import Pool
 from sealift.tally import Tally
@@ -657,6 +659,40 @@ async def test_what_a_large_object_has_is_recorded_while_it_is_fetched(server, t
     assert set(tree(tmp_path)) == {"k"}
 
 
+async def test_objects_are_recorded_together_and_no_more_is_fetched_than_may_be_lost(server, tmp_path, monkeypatch):
+    """What a killed run fetches twice is bounded over all objects, also where the disk does not keep up."""
+    monkeypatch.setattr("sealift.fetch.RECORD_EVERY", 512 * KIB)
+    monkeypatch.setattr("sealift.fetch.MOST_UNRECORDED", MIB)
+    for number in range(8):
+        server.put("bucket", f"k{number}", Generated(2 * MIB, seed=number))
+    recorded, disk = [], threading.Event()
+    begun = threading.Event()
+
+    def slowly(several):
+        begun.set()
+        assert disk.wait(30)
+        recorded.append(len(several))
+        record_all(several)
+
+    monkeypatch.setattr("sealift.fetch.record_all", slowly)
+    async with anyio.create_task_group() as group:
+
+        async def run():
+            await mirror(server, tmp_path, transfer=TransferSettings(part_size=MIB, concurrency=4))
+
+        group.start_soon(run)
+        await run_sync(begun.wait, 30)
+        fetched = -1
+        with anyio.fail_after(30):
+            while fetched < server.body_bytes or server.gets_now:  # until nothing more is under way
+                fetched = server.body_bytes
+                await anyio.sleep(0.01)
+        assert MIB <= fetched <= MIB + 4 * MIB
+        disk.set()
+    assert max(recorded) > 1
+    assert tree(tmp_path) == {f"k{number}": Generated(2 * MIB, seed=number).read(0, 2 * MIB) for number in range(8)}
+
+
 def test_a_killed_run_loses_no_more_of_a_part_than_what_was_not_yet_recorded(tmp_path):
     size, reached = 96 * MIB, 80 * MIB
     with FaultServerThread() as server:
@@ -1095,6 +1131,22 @@ async def test_a_large_object_finds_a_full_disk_before_its_bytes_are_fetched(ser
         await mirror(server, small_disk, transfer=TransferSettings(part_size=MIB))
     assert server.body_bytes < 5 * MIB
     assert tree(small_disk) == {}
+
+
+async def test_what_is_left_of_an_older_version_does_not_take_the_new_ones_room(server, small_disk):
+    server.put("bucket", "large", Generated(1200 * KIB, seed=1))
+    server.fault(op="get", do=ResetBeforeHead(), after=2, times=None)
+    one_at_a_time = TransferSettings(part_size=64 * KIB, concurrency=1)
+    hopeless = RetrySettings(max_attempts=1, base=0.001)
+    first = await mirror(server, small_disk, transfer=one_at_a_time, retry=hopeless)
+    assert (first.failed, len(partials(small_disk))) == (1, 2)
+
+    server._rules.clear()
+    server.put("bucket", "large", Generated(1300 * KIB, seed=2))
+    second = await mirror(server, small_disk, transfer=one_at_a_time)
+
+    assert (second.downloaded, partials(small_disk)) == (1, [])
+    assert tree(small_disk) == {"large": Generated(1300 * KIB, seed=2).read(0, 1300 * KIB)}
 
 
 # ── Being stopped ───────────────────────────────────────────────────────────────────────────────────

@@ -11,15 +11,19 @@ from typing import Any
 
 import pytest
 
+from sealift import partial as partial_room
 from sealift.errors import Integrity, LocalStorageError, ObjectError, Permanent, SealiftError
 from sealift.model import ByteRange, RemoteObject
 from sealift.partial import (
+    FEW,
+    OF_THE_OBJECT,
     Blocked,
     Kind,
     PartialFile,
     allocate,
     discard,
     partial_name,
+    record_all,
     rename_new,
     translated,
 )
@@ -323,6 +327,82 @@ def test_recording_from_several_threads_leaves_one_whole_note(directory: int, tm
     assert names_in(directory) == [NAME, f"{NAME}.json"]
 
 
+@pytest.mark.parametrize("files", [1, FEW, FEW + 1])
+def test_several_files_are_recorded_behind_barriers_that_they_share(
+    directory: int, monkeypatch: pytest.MonkeyPatch, files: int
+) -> None:
+    """The bytes are on the disk before any note is written, and the notes before any of them counts."""
+    seen: list[tuple[str, int, int]] = []
+
+    def watch(room: Any, name: str) -> None:
+        real = getattr(room, name)
+
+        def watched(descriptor: int) -> None:
+            names = names_in(directory)
+            new, put = (sum(name.endswith(ending) for name in names) for ending in (".json.new", ".json"))
+            seen.append((name, new, put))
+            real(descriptor)
+
+        monkeypatch.setattr(room, name, watched)
+
+    watch(os, "fsync")
+    watch(partial_room, "_sync")
+    watch(partial_room, "sync_file_system")
+    names = [f"{number:032x}" for number in range(files)]
+    begun = [PartialFile.create(directory, name, 10, preallocate=True) for name in names]
+    for partial in begun:
+        partial.write(0, b"hello")
+    record_all([(partial, [ByteRange(0, 5)]) for partial in begun])
+    if files <= FEW:
+        expected = [("_sync", 0, 0)] * files + [("_sync", number + 1, 0) for number in range(files)]
+    else:
+        expected = [("sync_file_system", 0, 0), ("sync_file_system", files, 0)]
+    assert seen == [*expected, ("fsync", 0, files)]
+    for partial in begun:
+        partial.close()
+        resumed = PartialFile.resume(directory, partial.name, 10)
+        assert resumed is not None
+        resumed[0].close()
+        assert resumed[1] == (ByteRange(0, 5),)
+
+
+def test_of_nothing_nothing_is_recorded() -> None:
+    record_all([])
+
+
+def test_a_note_outlives_the_rename(directory: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that ends in between has the file either in its place, or with the note of what is in it."""
+    partial = begun(directory, 2)
+    partial.write(0, b"ab")
+    partial.record([ByteRange(0, 2)])
+    seen: list[list[str]] = []
+    real = os.fsync
+
+    def watched(descriptor: int) -> None:
+        seen.append(names_in(directory))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    partial.commit(directory, b"final", NOON, sync=True, path="final")
+    assert seen == [[NAME, f"{NAME}.json"], [f"{NAME}.json", "final"]]
+    assert names_in(directory) == ["final"]
+
+
+@pytest.mark.parametrize("way", ["begun anew", "discarded"])
+def test_a_note_is_gone_from_the_disk_before_its_name_is_used_again(
+    directory: int, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    with begun(directory) as partial:
+        partial.record([])
+    seen: list[list[str]] = []
+    monkeypatch.setattr(os, "fsync", lambda _: seen.append(names_in(directory)))
+    if way == "discarded":
+        discard(directory, NAME)
+    else:
+        begun(directory, preallocate=True).close()
+    assert seen == [[NAME]]
+
+
 def test_discarding_leaves_nothing(directory: int) -> None:
     partial = begun(directory)
     partial.record([])
@@ -345,6 +425,7 @@ def test_another_version_has_another_partial_file() -> None:
         )
     }
     assert len(names) == 7
+    assert len({name[:OF_THE_OBJECT] for name in names}) == 4, "those of one object are told apart from all others"
     assert partial_name(an_object()) == partial_name(an_object(last_modified_ns=5))
     assert all(len(name) == 32 for name in names)
 

@@ -1,5 +1,6 @@
 """What those who carry out attempts do on disk, and when a file gets its name."""
 
+import os
 from pathlib import Path
 
 import anyio
@@ -13,8 +14,8 @@ from sealift.config import Durability
 from sealift.destination import Destination
 from sealift.errors import Integrity
 from sealift.model import ByteRange, Part, RemoteObject
-from sealift.partial import Blocked, PartialFile, partial_name
-from sealift.writing import FEW, Writer
+from sealift.partial import FEW, Blocked, PartialFile, partial_name
+from sealift.writing import Writer
 from tests.support.running import partials, tree
 
 pytestmark = pytest.mark.anyio
@@ -68,14 +69,14 @@ async def test_a_complete_object_is_in_its_place_at_once(world, tmp_path, durabi
 async def test_a_batch_has_no_names_before_all_of_it_was_synced(world, tmp_path, monkeypatch, files):
     w = world(Durability.BATCH)
     seen = []
-    for name in ("_sync", "sync_file_system"):
-        real = getattr(partial_room, name)
+    for room, name in ((os, "fsync"), (partial_room, "sync_file_system")):
+        real = getattr(room, name)
 
         def watched(fd, real=real):
             seen.append(len(tree(tmp_path)))
             real(fd)
 
-        monkeypatch.setattr(partial_room, name, watched)
+        monkeypatch.setattr(room, name, watched)
     monkeypatch.setattr(writing, "sync_file_system", partial_room.sync_file_system)
     for number in range(files):
         assert not await w.write(number, f"k{number}", b"body")

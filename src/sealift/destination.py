@@ -411,9 +411,10 @@ class Destination:
             return frozenset(match[1] for match in found if match)
 
     def abandon(self, names: Iterable[str]) -> None:
-        """Delete these partial files and their notes: nobody goes on with them."""
+        """Delete these partial files and their notes: nobody goes on with them. What is no file of ours stays."""
         for name in names:
-            discard(self.partial_fd, name)
+            with suppress(ObjectError):
+                discard(self.partial_fd, name)
 
     def _locked(self, descriptor: int, directory_fd: int, path: Path, *, shared: bool) -> bool:
         """Try the lock; False if the file is no longer the one of that name, so that it locks nothing."""

@@ -24,6 +24,7 @@ from sealift.diskpace import DiskWork
 from sealift.errors import ObjectError
 from sealift.fetch import Job
 from sealift.ledger import Changes, Ledger, Record
+from sealift.leftover import LeftOver
 from sealift.localpath import LocalPath, all_ordinary, beside_directory, local_path
 from sealift.model import ByteRange, Ending, Outcome, RemoteObject
 from sealift.partial import Blocked, Kind, PartialFile, partial_name
@@ -103,7 +104,7 @@ class Diff:
         self._tally = tally
         self._several = several
         self._dry = dry
-        self._partials = destination.partials()
+        self._left = LeftOver(destination.partials())
         self._disk = DiskWork()
         storage = settings.storage
         consulted = storage.check is not Check.SIZE_MTIME and not storage.force
@@ -396,15 +397,24 @@ class Diff:
         return job
 
     def _left_over(self, remote: RemoteObject) -> list[ByteRange]:
-        """Return what an earlier run left of exactly this version."""
-        if not self._partials or (name := partial_name(remote)) not in self._partials:
+        """Return what an earlier run left of exactly this version; what it left of others is dropped."""
+        if not self._left:
             return []
-        resumed = PartialFile.resume(self._destination.partial_fd, name, remote.size)
-        if resumed is None:
-            return []
-        partial_file, done = resumed
-        partial_file.close()
-        return list(done)
+        name = partial_name(remote)
+        found, useless = self._left.claim(name)
+        if found:
+            resumed = PartialFile.resume(self._destination.partial_fd, name, remote.size)
+            if resumed is not None:
+                self._destination.abandon(useless)
+                partial_file, done = resumed
+                partial_file.close()
+                return list(done)
+        self._destination.abandon(useless | {name} if found else useless)
+        return []
+
+    def drop_useless(self) -> None:
+        """Drop what earlier runs left of objects that are not to be fetched, when all are known. Blocks."""
+        self._destination.abandon(self._left.unclaimed())
 
 
 def _up_to_date(remotes: Sequence[RemoteObject], paths: Sequence[str], chosen: Sequence[bool]) -> Iterator[Outcome]:

@@ -14,8 +14,9 @@ from __future__ import annotations
 import fcntl
 import os
 import random
+import re
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -44,7 +45,7 @@ from sealift.localpath import local_path
 from sealift.memory import Memory
 from sealift.model import ByteRange, Ending, Outcome, Part, RemoteObject, Summary
 from sealift.pacing import Pace
-from sealift.partial import PartialFile, partial_name, translated
+from sealift.partial import OF_THE_OBJECT, PartialFile, discard, partial_name, translated
 from sealift.planning import MIB, count_parts, part_size_for, parts
 from sealift.retry import Attempts, after
 from sealift.s3 import connected
@@ -190,15 +191,15 @@ class _Run:
         line: Line[Job] = Line(1)
         with _directory_of(path) as directory_fd:
             landing = FileLanding(directory_fd, path, settings.storage.durability)
-            with landing.locked(remote):
+            with landing.locked(_partial_name(remote)):
 
                 async def start_over(job: Job, fresh: RemoteObject) -> None:
-                    again = self._job(landing, fresh)
+                    again = await self._job(landing, fresh)
                     again.restarts = job.restarts + 1
                     line.add_again(again)
 
                 async def feed() -> None:
-                    line.add_again(self._job(landing, remote))
+                    line.add_again(await self._job(landing, remote))
                     line.close()
 
                 await fetch_all(
@@ -214,9 +215,9 @@ class _Run:
                     writer=Writer(None, directory_fd, settings.storage.durability),
                 )
 
-    def _job(self, landing: FileLanding, remote: RemoteObject) -> Job:
+    async def _job(self, landing: FileLanding, remote: RemoteObject) -> Job:
         size = part_size_for(remote.size, self._settings.transfer.part_size)
-        job = Job(remote, size, done=landing.left_over(remote))
+        job = Job(remote, size, done=await run_sync(landing.left_over, remote))
         gets = count_parts(remote.size, size, job.done)
         self._tally.observer.planned(remote, landing.path.name, job.due, gets)
         return job
@@ -395,9 +396,9 @@ class FileLanding:
         self._sync = durability is not Durability.NONE
 
     @contextmanager
-    def locked(self, remote: RemoteObject) -> Iterator[None]:
-        """Keep others from writing the same partial file. Raises LocalStorageError where one does."""
-        name = f"{_partial_name(remote)}.lock"
+    def locked(self, partial: str) -> Iterator[None]:
+        """Keep others from writing this partial file. Raises LocalStorageError where one does."""
+        name = f"{partial}.lock"
         while True:
             try:
                 fd = os.open(
@@ -424,13 +425,26 @@ class FileLanding:
             os.close(fd)
 
     def left_over(self, remote: RemoteObject) -> list[ByteRange]:
-        """Return what an earlier call left of exactly this version."""
-        resumed = PartialFile.resume(self._directory_fd, _partial_name(remote), remote.size)
+        """Return what an earlier call left of exactly this version, and drop what it left of others. Blocks."""
+        name = _partial_name(remote)
+        for other in self._of_other_versions(name):
+            with suppress(LocalStorageError, ObjectError), self.locked(other):  # somebody may still be writing it
+                discard(self._directory_fd, other)
+        resumed = PartialFile.resume(self._directory_fd, name, remote.size)
         if resumed is None:
+            with suppress(ObjectError):  # something that is none of ours: whoever begins the file says so
+                discard(self._directory_fd, name)
             return []
         partial, done = resumed
         partial.close()
         return list(done)
+
+    def _of_other_versions(self, name: str) -> set[str]:
+        """Return the names of partial files of the same object."""
+        with os.scandir(self._directory_fd) as entries:
+            found = (_PARTIAL.match(entry.name) for entry in entries)
+            names = {match[0] for match in found if match}
+        return {other for other in names if other != name and other.startswith(name[: 1 + OF_THE_OBJECT])}
 
     def name(self, job: Job) -> str:
         """See `Landing.name`."""
@@ -482,6 +496,9 @@ def _rest(part: Part, received: int) -> Part:
     if not received:
         return part
     return Part(ByteRange(part.range.start + received, part.range.stop), whole=False)
+
+
+_PARTIAL = re.compile(r"\.[0-9a-f]{32}\.sealift")
 
 
 def _partial_name(remote: RemoteObject) -> str:

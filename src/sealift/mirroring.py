@@ -479,6 +479,8 @@ class Run:
                     ledger.empty = False
                 diff = self._diff(seen, destination, pace, ledger, recorder, way)[1]
                 await self._list_what_is_new(seen, compare, _Landmarks(ledger, dry=False))
+            if not self._to_list and self.names is None:
+                await run_sync(diff.drop_useless)
             line.close()
 
         access = await store.access_for({source.bucket for _, source in self._ownership.sources})

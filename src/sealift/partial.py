@@ -4,10 +4,10 @@
     <directory>/NAME.json      {"version": 1, "size": …, "done": [[start, stop], …]}
     <directory>/NAME.json.new  the next such note, while it is being written
 
-The order of writing is the promise. A note names only ranges that are on the disk already (fdatasync
-first), so what it says holds after a power loss, too. It is dropped when a file is begun, and a note
-that is not well-formed, or does not fit its file, means that the object starts over. A final name is
-given by rename, after the last byte, and takes the place of a regular file or of nothing.
+The order of writing is the promise. A note names only ranges that are on the disk already, so what it says
+holds after a power loss, too. It is gone from the disk before another file of its name is begun, and one that
+is not well-formed, or does not fit its file, means that the object starts over. A final name is given by
+rename, after the last byte, and takes the place of a regular file or of nothing; a note is dropped after that.
 
 This room also owns what the standard library lacks (fallocate, renameat2) and the one place where an
 OSError becomes an error of ours.
@@ -27,8 +27,8 @@ import json
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, cast
@@ -39,10 +39,15 @@ from sealift.ranges import merged
 
 NOTE: Final = ".json"
 NOTE_IN_WRITING: Final = ".json.new"
+OF_THE_OBJECT: Final = 16
+"""How many digits of a partial file's name are the same for all versions of its object."""
 
 _NOTE_VERSION = 1
 _LARGEST_NOTE = 64 << 20
 """Bytes. 5 TiB in parts of 8 MiB, every other one done, is 655,360 / 2 ranges of at most 31 bytes: 10 MiB."""
+
+FEW = 8
+"""Files that are synced one by one: a sync of the whole file system also waits for what others wrote there."""
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: a fifo under one of our names must not hold a thread; it means nothing to a regular file.
@@ -92,14 +97,17 @@ class Blocked(Permanent):
 
 
 def partial_name(obj: RemoteObject) -> str:
-    """Return the file name for this version of this object: 32 hexadecimal digits.
+    """Return the file name for this version of this object: 32 hexadecimal digits, of which 16 are the object's.
 
-    Another version, ETag or size gives another name, so bytes of two versions never meet in one file.
+    Another version, ETag or size gives another name, so bytes of two versions never meet in one file. The first half
+    is the same for all versions of an object: whoever fetches one of them finds what was left of the others.
     """
     bucket, key, etag, version = obj.bucket, obj.key, obj.etag, obj.version_id or ""
     # The lengths keep fields from running together.
-    text = f"{obj.size} {len(bucket)} {len(key)} {len(etag)} {len(version)} {bucket}{key}{etag}{version}"
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    whose = f"{len(bucket)} {bucket}{key}".encode("utf-8", "surrogateescape")
+    which = f"{obj.size} {len(etag)} {len(version)} {etag}{version} ".encode("utf-8", "surrogateescape")
+    version_digest = hashlib.sha256(which + whose).hexdigest()
+    return hashlib.blake2b(whose, digest_size=OF_THE_OBJECT // 2).hexdigest() + version_digest[:OF_THE_OBJECT]
 
 
 class PartialFile:
@@ -110,10 +118,11 @@ class PartialFile:
 
     def __init__(self, descriptor: int, directory_fd: int, name: str, size: int) -> None:
         self._descriptor: int | None = descriptor
-        self._directory_fd = directory_fd
         self._finished = False
         self._noted = False
-        self._recording = threading.Lock()
+        self.recording = threading.Lock()
+        """Held by whoever writes its note."""
+        self.directory_fd = directory_fd
         self.name = name
         self.size = size
 
@@ -127,11 +136,11 @@ class PartialFile:
         """
         try:
             if preallocate:  # a note must never be taken for one about the new file, which has its length from now on
-                _unlink(directory_fd, name + NOTE)
+                _drop_note(directory_fd, name)
             try:
                 descriptor = os.open(name, _NEW, 0o666, dir_fd=directory_fd)
             except FileExistsError:
-                _unlink(directory_fd, name + NOTE)
+                _drop_note(directory_fd, name)
                 os.unlink(name, dir_fd=directory_fd)
                 descriptor = os.open(name, _NEW, 0o666, dir_fd=directory_fd)
         except OSError as error:
@@ -150,7 +159,7 @@ class PartialFile:
     def resume(cls, directory_fd: int, name: str, size: int) -> tuple[PartialFile, tuple[ByteRange, ...]] | None:
         """Go on with what an earlier run left, and say which ranges are there (sorted, disjoint).
 
-        None when there is nothing, or nothing that can be trusted; `create` then starts over.
+        None when there is nothing, or nothing that can be trusted: `discard` it before `create` starts over.
         """
         try:
             done = _read_note(directory_fd, name, size)
@@ -205,7 +214,7 @@ class PartialFile:
             while written < len(data):  # a signal, or the last free block
                 written += os.pwrite(descriptor, memoryview(data)[written:], offset + written)
         except OSError as error:
-            raise translated(error, _path(self._directory_fd)) from error
+            raise translated(error, _path(self.directory_fd)) from error
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
         """Fill `buffer` with what was written from `offset` on, and return how many bytes that is.
@@ -221,20 +230,8 @@ class PartialFile:
         return size
 
     def record(self, done: Iterable[ByteRange]) -> None:
-        """Note durably that these ranges are there: all of them, not only those since the last time.
-
-        Every one of them must have been written before the call. A finished file can be recorded as well: it may
-        not come to its place.
-        """
-        ranges = [[part.start, part.stop] for part in merged(done)]
-        note = json.dumps({"version": _NOTE_VERSION, "size": self.size, "done": ranges}).encode()
-        with self._recording:
-            try:
-                self._sync()
-                self._write_note(note)
-            except OSError as error:
-                raise translated(error, _path(self._directory_fd)) from error
-            self._noted = True
+        """See `record_all`."""
+        record_all([(self, done)])
 
     def finish(self, mtime_ns: int, *, sync: bool) -> None:
         """Close the file for good: length checked, modification time set, on the disk with `sync`.
@@ -251,10 +248,10 @@ class PartialFile:
                 raise Integrity(msg, code="WrongLength")
             os.utime(descriptor, ns=(mtime_ns, mtime_ns))
             if sync:
-                _sync(descriptor)
+                os.fsync(descriptor)  # the time as well, which fdatasync leaves out
             self.close()  # network file systems tell of a full disk here
         except OSError as error:
-            raise translated(error, _path(self._directory_fd)) from error
+            raise translated(error, _path(self.directory_fd)) from error
         self._finished = True
 
     def commit(self, directory_fd: int, name: bytes, mtime_ns: int, *, sync: bool, path: str, depth: int = 1) -> None:
@@ -267,25 +264,25 @@ class PartialFile:
         """
         self.finish(mtime_ns, sync=sync)
         source = os.fsencode(self.name)
-        if self._noted:  # before the file goes: no note is ever there without it
-            _unlink(self._directory_fd, self.name + NOTE)
-            self._noted = False
         try:
-            rename_new(self._directory_fd, source, directory_fd, name)
+            rename_new(self.directory_fd, source, directory_fd, name)
         except FileExistsError:
             kind = kind_of(os.lstat(name, dir_fd=directory_fd).st_mode)
             if kind is not Kind.FILE:
                 raise Blocked(path, depth=depth, kind=kind) from None
-            os.rename(source, name, src_dir_fd=self._directory_fd, dst_dir_fd=directory_fd)
+            os.rename(source, name, src_dir_fd=self.directory_fd, dst_dir_fd=directory_fd)
         if sync:
             os.fsync(directory_fd)
+        if self._noted:  # no earlier: a run that ends in between would have to fetch all of it again
+            _unlink(self.directory_fd, self.name + NOTE)
+            self._noted = False
 
     def sync(self) -> None:
         """Let its bytes reach the disk, finished or not. Raises LocalStorageError."""
         try:
             self._sync()
         except OSError as error:
-            raise translated(error, _path(self._directory_fd)) from error
+            raise translated(error, _path(self.directory_fd)) from error
 
     def close(self) -> None:
         """Let go of the file and keep it on the disk."""
@@ -296,7 +293,7 @@ class PartialFile:
     def discard(self) -> None:
         """Close and delete it, with its note."""
         self.close()
-        discard(self._directory_fd, self.name)
+        discard(self.directory_fd, self.name)
 
     def _opened(self) -> int:
         if self._descriptor is None:
@@ -304,35 +301,92 @@ class PartialFile:
             raise ValueError(msg)
         return self._descriptor
 
+    def begin_note(self, done: Iterable[ByteRange]) -> int:
+        """Write the next note, which nobody reads before `put_note`; its descriptor is the caller's to close."""
+        ranges = [[part.start, part.stop] for part in merged(done)]
+        note = json.dumps({"version": _NOTE_VERSION, "size": self.size, "done": ranges}).encode()
+        new = self.name + NOTE_IN_WRITING
+        _unlink(self.directory_fd, new)
+        descriptor = os.open(new, _NEW, 0o666, dir_fd=self.directory_fd)
+        try:
+            while note:
+                note = note[os.write(descriptor, note) :]
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def put_note(self) -> None:
+        """Let the next note take the last one's place."""
+        here = self.directory_fd
+        os.rename(self.name + NOTE_IN_WRITING, self.name + NOTE, src_dir_fd=here, dst_dir_fd=here)
+        self._noted = True
+
     def _sync(self) -> None:
         if not self._finished:
             _sync(self._opened())
             return
-        descriptor = os.open(self.name, os.O_RDONLY | _OLD, dir_fd=self._directory_fd)
+        descriptor = os.open(self.name, os.O_RDONLY | _OLD, dir_fd=self.directory_fd)
         try:
-            _sync(descriptor)  # it syncs the file, whoever wrote it
+            os.fsync(descriptor)  # it syncs the file, whoever wrote it, and the time that it was given
         finally:
             os.close(descriptor)
 
-    def _write_note(self, note: bytes) -> None:
-        new = self.name + NOTE_IN_WRITING
-        _unlink(self._directory_fd, new)
-        descriptor = os.open(new, _NEW, 0o666, dir_fd=self._directory_fd)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(note)
-            file.flush()
-            _sync(descriptor)
-        here = self._directory_fd
-        os.rename(new, self.name + NOTE, src_dir_fd=here, dst_dir_fd=here)
+
+def record_all(begun: Sequence[tuple[PartialFile, Iterable[ByteRange]]]) -> None:
+    """Note durably of files of one directory which ranges are there: all of them, not only those since the last time.
+
+    Every one of them must have been written before the call. A finished file can be recorded as well: it may not come
+    to its place. Three barriers, for however many files: the bytes, the notes, the names of the notes. Raises
+    LocalStorageError.
+    """
+    partials = sorted((partial for partial, _ in begun), key=lambda partial: partial.name)
+    if not partials:
+        return
+    here = partials[0].directory_fd
+    few = len(partials) <= FEW
+    with ExitStack() as recording:
+        for partial in partials:
+            recording.enter_context(partial.recording)
+        try:
+            if few:
+                for partial in partials:
+                    partial.sync()
+            else:
+                sync_file_system(here)
+            for partial, done in begun:
+                note = partial.begin_note(done)
+                try:
+                    if few:
+                        _sync(note)
+                finally:
+                    os.close(note)
+            if not few:
+                sync_file_system(here)
+            for partial in partials:
+                partial.put_note()
+            os.fsync(here)
+        except OSError as error:
+            raise translated(error, _path(here)) from error
 
 
 def discard(directory_fd: int, name: str) -> None:
     """Delete a partial file and its notes, as far as they are there."""
     try:
-        for ending in (NOTE_IN_WRITING, NOTE, ""):
-            _unlink(directory_fd, name + ending)
+        _unlink(directory_fd, name + NOTE_IN_WRITING)
+        _drop_note(directory_fd, name)
+        _unlink(directory_fd, name)
     except OSError as error:
         raise translated(error, _path(directory_fd)) from error
+
+
+def _drop_note(directory_fd: int, name: str) -> None:
+    """Delete a note for good: a power loss must not bring it back beside the next file of that name."""
+    try:
+        os.unlink(name + NOTE, dir_fd=directory_fd)
+    except FileNotFoundError:
+        return
+    os.fsync(directory_fd)
 
 
 def _read_note(directory_fd: int, name: str, size: int) -> tuple[ByteRange, ...] | None:

@@ -32,22 +32,20 @@ from sealift.destination import Destination
 from sealift.diskpace import DiskWork
 from sealift.errors import SealiftError
 from sealift.localpath import LocalPath
-from sealift.partial import PartialFile, sync_file_system
+from sealift.partial import FEW, PartialFile, sync_file_system
 
-MOST_FILES = 1000
-"""Files of a batch: at 20,000 a second one sync every 50 ms, of which each takes 1 to 10 ms on an idle disk."""
+MOST_FILES = 500
+"""Files of a batch: at 20,000 a second one sync every 25 ms, of which each takes 1 to 10 ms on an idle disk."""
 
-MOST_BYTES = 64 * 1024 * 1024
-"""Bytes of a batch: what a disk of 200 MB/s syncs in a third of a second."""
+MOST_BYTES = 32 * 1024 * 1024
+"""Bytes of a batch: what a disk of 200 MB/s syncs in a sixth of a second. While one is synced the next fills up: so two
+of them are what a killed run fetches twice."""
 
 LONGEST_WAIT = 0.5
 """Seconds that a complete file waits for the others of its batch: what a slow link's file waits at the most."""
 
 LOOK_EVERY = 0.01
 """Seconds after which a batch that waits looks whether more is to come: what a file waits when none is."""
-
-FEW = 8
-"""Files that are synced one by one: a sync of the whole file system also waits for what others wrote there."""
 
 
 @dataclass(slots=True)
@@ -191,7 +189,7 @@ class Writer:
         if self._durability is Durability.NONE:
             await self.disk.perform(lambda: self._give_name(partial, spot, sync=False))
             return True
-        while len(self._batch.files) >= MOST_FILES:
+        while self._full():
             await self._room.wait()
         self._batch.files.append((attempt, spot, partial, checked))
         self._batch.bytes += attempt.remote.size
