@@ -26,6 +26,7 @@ import re
 import socket
 import stat
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -54,6 +55,12 @@ OWN_DIRECTORY: Final = ".sealift"
 
 _KEPT_OPEN = 128
 """Directories. An eighth of the 1,024 descriptors that a process commonly gets; the rest is for connections."""
+
+_WORKERS_PATIENCE = 10.0
+"""Seconds for which the workers of a run that was killed may still hold its lock: they name a last batch of files."""
+
+_LOOK_EVERY = 0.02
+"""Seconds between two tries for it."""
 
 _SECOND = 1_000_000_000
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -168,6 +175,11 @@ class Destination:
         """The directory for files in flight. It stays the destination's to close."""
         return _needed(self._partial_fd)
 
+    @property
+    def lock_fds(self) -> list[int]:
+        """The locks' descriptors. Whoever inherits them keeps the locks until it ends, or until this is closed."""
+        return list(self._lock_fds)
+
     def own_directory(self, *names: str) -> int:
         """Return a new descriptor, the caller's to close, of a directory in .sealift, made if need be."""
         return _own_directory_below(_needed(self._own_fd), names, self.path / OWN_DIRECTORY)
@@ -176,14 +188,15 @@ class Destination:
         """Keep every other run out until `close`, or until this process ends in whatever way.
 
         With the name of a `shard` that is every run of this shard, and every one without a shard. LocalStorageError,
-        naming the other run, if there is one. Child processes do not inherit it.
+        naming the other run, if there is one; the workers of one that was killed are waited for. Child processes hold
+        it as well if they are given `lock_fds`.
         """
         if self._lock_fds:
             return
         own = self.path / OWN_DIRECTORY
-        self._lock_fds.append(self._take_lock(_needed(self._own_fd), "lock", own, shared=shard is not None))
+        self._lock_fds.append(self._take_lock(_needed(self._own_fd), "lock", own, shared=shard is not None, wait=True))
         if shard is not None:
-            self._lock_fds.append(self._take_lock_of_shards(shard))
+            self._lock_fds.append(self._take_lock_of_shards(shard, wait=True))
 
     def is_locked_by(self, shard: str) -> bool:
         """Say whether a run of the shard of that name is under way."""
@@ -225,15 +238,20 @@ class Destination:
             os.close(shard_fd)
             os.close(directory_fd)
 
-    def _take_lock_of_shards(self, name: str) -> int:
+    def _take_lock_of_shards(self, name: str, *, wait: bool = False) -> int:
         directory_fd = self.own_directory("shards")
         try:
-            return self._take_lock(directory_fd, f"{name}.lock", self.path / OWN_DIRECTORY / "shards", shared=False)
+            shards = self.path / OWN_DIRECTORY / "shards"
+            return self._take_lock(directory_fd, f"{name}.lock", shards, shared=False, wait=wait)
         finally:
             os.close(directory_fd)
 
-    def _take_lock(self, directory_fd: int, name: str, directory: Path, *, shared: bool) -> int:
-        """Return a descriptor that holds the lock of that name. Raises LocalStorageError."""
+    def _take_lock(self, directory_fd: int, name: str, directory: Path, *, shared: bool, wait: bool) -> int:
+        """Return a descriptor that holds the lock of that name. Raises LocalStorageError.
+
+        With `wait` the workers of a run that was killed, which still have it, are waited for.
+        """
+        until = time.monotonic() + (_WORKERS_PATIENCE if wait else 0.0)
         while True:
             try:
                 descriptor = os.open(name, _LOCK, 0o666, dir_fd=directory_fd)
@@ -241,7 +259,8 @@ class Destination:
                 raise _unusable(error, directory / name) from error
             locked = False
             try:
-                locked = self._locked(descriptor, directory_fd, directory / name, shared=shared)
+                patient = time.monotonic() < until
+                locked = self._locked(descriptor, directory_fd, directory / name, shared=shared, wait=patient)
                 if locked:
                     return descriptor
             finally:
@@ -416,13 +435,20 @@ class Destination:
             with suppress(ObjectError):
                 discard(self.partial_fd, name)
 
-    def _locked(self, descriptor: int, directory_fd: int, path: Path, *, shared: bool) -> bool:
-        """Try the lock; False if the file is no longer the one of that name, so that it locks nothing."""
+    def _locked(self, descriptor: int, directory_fd: int, path: Path, *, shared: bool, wait: bool) -> bool:
+        """Try the lock; False if that has to be tried again.
+
+        Either the file is no longer the one of that name, so that it locks nothing; or, where the caller will `wait`,
+        the run that has it has ended, and only its workers have not.
+        """
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise LocalStorageError(f"{path} is not a regular file; delete it", code="NotWritable")
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            if wait and _holder_has_ended(descriptor):
+                time.sleep(_LOOK_EVERY)
+                return False
             of = "" if path.name == "lock" else f" of shard {path.stem}"
             raise LocalStorageError(
                 f"another sealift run{of} is writing to {self.path} ({_holder(descriptor)}); "
@@ -792,6 +818,20 @@ def _unusable(error: OSError, path: Path) -> LocalStorageError:
         )
     failure = translated(error, str(path))
     return failure if isinstance(failure, LocalStorageError) else LocalStorageError(failure.message, code=failure.code)
+
+
+def _holder_has_ended(descriptor: int) -> bool:
+    """Whether the process that wrote the lock file was one of this machine, and is gone."""
+    try:
+        holder = json.loads(os.pread(descriptor, 1024, 0))
+        if holder["host"] != socket.gethostname():
+            return False
+        os.kill(holder["pid"], 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, ValueError, LookupError, TypeError, OverflowError):
+        return False
+    return False
 
 
 def _holder(descriptor: int) -> str:

@@ -36,7 +36,7 @@ from sealift.arranging import arrange
 from sealift.checking import Checker
 from sealift.config import Check, Durability, Settings, refuse_combinations
 from sealift.crew.cluster import BYTES_AHEAD, GATHERING, Cluster
-from sealift.crew.parent import Crew
+from sealift.crew.parent import Crew, start_process
 from sealift.crew.rule import CrewRule
 from sealift.crew.sharing import mark_of
 from sealift.crew.worker import Orders
@@ -257,7 +257,7 @@ def _clean(destination: Destination, kept: AbstractSet[str]) -> None:
 
 def _crew(
     settings: Settings,
-    path: Path,
+    destination: Destination,
     access: Access | None,
     cluster: Cluster | None,
     rule: CrewRule,
@@ -265,10 +265,10 @@ def _crew(
     fetcher: Fetcher,
     make_room: Callable[[], Awaitable[None]],
 ) -> Crew:
-    """Return worker processes that fetch into the destination at `path`: they share out what is set for the run."""
+    """Return worker processes that fetch into the destination: they share out what is set for the run."""
     orders = Orders(
-        path=path,
-        mark=None if cluster is None else mark_of(path),
+        path=destination.path.absolute(),
+        mark=None if cluster is None else mark_of(destination.path.absolute()),
         shard=None if settings.selection.shard is None else settings.selection.shard.name,
         connection=settings.connection,
         durability=settings.storage.durability,
@@ -280,7 +280,7 @@ def _crew(
     )
     crew = bind(Crew, decider=fetcher, access=access, orders=orders, processes=rule.workers, make_room=make_room)
     if cluster is None:
-        return crew()
+        return crew(start=bind(start_process, destination.lock_fds))
     return crew(start=cluster.start, gathering=GATHERING, bytes_ahead=BYTES_AHEAD)
 
 
@@ -370,7 +370,7 @@ class Run:
         """Return what makes a crew of workers, here or elsewhere; None where there can be none."""
         if access is None and self.cluster is None:
             return None
-        return bind(_crew, self._settings, destination.path.absolute(), access, self.cluster)
+        return bind(_crew, self._settings, destination, access, self.cluster)
 
     @asynccontextmanager
     async def inventory(self, store: ObjectStore, directory: Path | None) -> AsyncIterator[None]:
@@ -431,8 +431,8 @@ class Run:
         `listed` takes down what is listed, where files are to be deleted, or named.
         """
         self._listed = listed
-        batches = self._settings.storage.durability is Durability.BATCH
-        recorder = Recorder(ledger, destination.partial_fd, sync=batches)
+        synced = self._settings.storage.durability is not Durability.NONE
+        recorder = Recorder(ledger, destination.partial_fd, sync=synced)
         with ungrouped():
             async with anyio.create_task_group() as beside:
                 beside.start_soon(recorder.keep_up)

@@ -1,10 +1,12 @@
 """Worker processes, carrying out what a scripted decider hands out; and whole runs with them."""
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import anyio
@@ -414,6 +416,41 @@ def test_an_interrupted_command_ends_its_workers(tmp_path):
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(30) == 130
     assert all(map(ended, children))
+
+
+def test_a_run_that_follows_a_killed_one_waits_for_its_workers(tmp_path, monkeypatch):
+    """They may be about to name a batch of files, which the next run must not write meanwhile."""
+    with FaultServerThread() as server:
+        for number in range(300):
+            server.put("bucket", f"k{number:03}", b"body")
+        held = server.fault(op="get", do=Stall(1), after=150, times=None)
+        command = [sys.executable, "-m", "sealift", "mirror", "s3://bucket", str(tmp_path), "--processes", "2"]
+        command += ["--endpoint-url", server.url, "--concurrency", "4"]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            held.wait(4)
+            children = _children(process.pid)
+            for child in children:
+                os.kill(child, signal.SIGSTOP)
+            process.kill()
+        waits = []
+
+        def sleep(seconds):
+            waits.append(seconds)
+            for child in children:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGCONT)
+            os.sched_yield()
+
+        monkeypatch.setattr(time, "sleep", sleep)
+        with Destination.open(tmp_path, create=True) as second:
+            with monkeypatch.context() as hurried:
+                hurried.setattr("sealift.destination._WORKERS_PATIENCE", 0.0)
+                with pytest.raises(LocalStorageError, match="another sealift run"):
+                    second.lock()
+            assert waits == []
+            second.lock()
+        assert waits
+        assert all(map(ended, children))
 
 
 def _children(parent):

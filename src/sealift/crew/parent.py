@@ -8,7 +8,7 @@ import pickle
 import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -71,20 +71,26 @@ class _Process:
         return f"a worker process ended with status {process.returncode}"
 
 
-async def start_process() -> tuple[Started, Channel]:
-    """Start a worker process: see `Start`."""
+async def start_process(inherited: Sequence[int] = ()) -> tuple[Started, Channel]:
+    """Start a worker process: see `Start`.
+
+    It inherits the descriptors `inherited`: while any worker lives, the destination is locked.
+    """
     with anyio.CancelScope(shield=True):  # a process that is half started would be nobody's
-        return await _start_process()
+        return await _start_process(inherited)
     raise AssertionError  # nothing cancels that scope
 
 
-async def _start_process() -> tuple[Started, Channel]:
+async def _start_process(inherited: Sequence[int]) -> tuple[Started, Channel]:
     ours, theirs = socket.socketpair()
     try:
         command = [sys.executable, "-m", "sealift.crew.worker", str(theirs.fileno())]
         process = await run_sync(
             lambda: subprocess.Popen(  # noqa: S603 (ourselves)
-                command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+                command,
+                pass_fds=[theirs.fileno(), *inherited],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
             )
         )
     except OSError as error:
