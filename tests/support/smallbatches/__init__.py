@@ -20,7 +20,7 @@ UNRECORDED = 128 * KIB
 """Bytes of large objects that no note names."""
 
 LOST = 2 * BYTES + UNRECORDED
-"""Bytes that are fetched again after a kill at the most, beside what was under way: the batch that is synced, the one that
+"""Bytes that are fetched again after a kill at most, beside what was under way: the batch that is synced, the one that
 fills up meanwhile, and what no note names."""
 
 _HERE = Path(__file__).parent
