@@ -668,11 +668,11 @@ async def test_objects_are_recorded_together_and_no_more_is_fetched_than_may_be_
     recorded, disk = [], threading.Event()
     begun = threading.Event()
 
-    def slowly(several):
+    def slowly(several, *, sync):
         begun.set()
         assert disk.wait(30)
         recorded.append(len(several))
-        record_all(several)
+        record_all(several, sync=sync)
 
     monkeypatch.setattr("sealift.fetch.record_all", slowly)
     async with anyio.create_task_group() as group:
@@ -719,9 +719,12 @@ def test_a_killed_run_loses_no_more_of_a_part_than_what_was_not_yet_recorded(tmp
             killed.kill()
             killed.wait()
 
+        [note] = tmp_path.glob(".sealift/partial/*.json")
+        noted = sum(stop - start for start, stop in json.loads(note.read_bytes())["done"])
         again = subprocess.run([sys.executable, "-m", "sealift", *command], capture_output=True, check=True)
 
-    assert 0 < json.loads(again.stdout)["bytes"] <= size - fetch.RECORD_EVERY
+    assert noted > 0
+    assert json.loads(again.stdout)["bytes"] == size - noted
     assert (tmp_path / "k").read_bytes() == Generated(size, seed=4).read(0, size)
 
 

@@ -25,6 +25,7 @@ from sealift.partial import (
     partial_name,
     record_all,
     rename_new,
+    this_boot,
     translated,
 )
 from tests.support.smalldisk import small_tmpfs
@@ -364,6 +365,37 @@ def test_several_files_are_recorded_behind_barriers_that_they_share(
         assert resumed is not None
         resumed[0].close()
         assert resumed[1] == (ByteRange(0, 5),)
+
+
+def test_a_note_that_was_not_synced_holds_until_the_system_is_booted_again(
+    directory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for room, name in ((os, "fsync"), (partial_room, "_sync"), (partial_room, "sync_file_system")):
+        monkeypatch.setattr(room, name, lambda _: pytest.fail("synced"))
+    monkeypatch.setattr(partial_room, "this_boot", lambda: "one")
+    with begun(directory, preallocate=True) as partial:
+        record_all([(partial, [ByteRange(0, 5)])], sync=False)
+    resumed = PartialFile.resume(directory, NAME, 10)
+    assert resumed is not None
+    resumed[0].close()
+    assert resumed[1] == (ByteRange(0, 5),)
+    monkeypatch.setattr(partial_room, "this_boot", lambda: "another")
+    assert PartialFile.resume(directory, NAME, 10) is None
+
+
+def test_where_boots_cannot_be_told_apart_every_note_is_synced(directory: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partial_room, "this_boot", lambda: "")
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    with begun(directory, preallocate=True) as partial:
+        record_all([(partial, [])], sync=False)
+    assert synced == [directory]
+    assert PartialFile.resume(directory, NAME, 10) is not None
+
+
+def test_a_boot_is_told_from_another() -> None:
+    assert this_boot() == this_boot()
+    assert bool(this_boot()) == Path("/proc/sys/kernel/random/boot_id").exists()
 
 
 def test_of_nothing_nothing_is_recorded() -> None:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial as bind
 from typing import Protocol
 
 import anyio
@@ -27,7 +28,7 @@ from sealift.attempt import Attempt, Ended, Spot
 from sealift.checking import Checker
 from sealift.checksum import Checksum, Sums, summed_up
 from sealift.concurrency import GET_WORTH
-from sealift.config import Settings
+from sealift.config import Durability, Settings
 from sealift.errors import (
     Changed,
     ChecksumMismatch,
@@ -216,6 +217,7 @@ class Fetcher:
         self._jobs: set[Job] = set()
         self._numbers = 0
         self._tickets: dict[int, Ticket[Job]] = {}
+        self._sync = settings.storage.durability is not Durability.NONE
         self._finishing = 0
         self._finished = anyio.Event()
         self._unrecorded = 0
@@ -443,7 +445,8 @@ class Fetcher:
         while jobs := [job for job in self._jobs if job.unrecorded and _held(job)]:
             try:
                 noted = [(job, job.partial, job.on_disk(), job.unrecorded) for job in jobs]
-                await run_sync(record_all, [(partial, done) for _, partial, done, _ in noted if partial is not None])
+                begun = [(file, done) for _, file, done, _ in noted if file is not None]
+                await run_sync(bind(record_all, begun, sync=self._sync))
             except LocalStorageError as error:
                 raise _about(error, jobs[0]) from error
             finally:
@@ -638,7 +641,7 @@ class Fetcher:
                 job.partial = None
             else:
                 self._drop(job)
-        record_all(kept)
+        record_all(kept, sync=self._sync)
         for partial, _ in kept:
             partial.close()
             self.kept.add(partial.name)

@@ -1,13 +1,14 @@
 """One object in flight: a file that has no final name yet, and the note of what is in it.
 
     <directory>/NAME           the bytes that have arrived, each at its own offset
-    <directory>/NAME.json      {"version": 1, "size": …, "done": [[start, stop], …]}
+    <directory>/NAME.json      {"version": 1, "size": …, "done": [[start, stop], …], "boot": …}
     <directory>/NAME.json.new  the next such note, while it is being written
 
 The order of writing is the promise. A note names only ranges that are on the disk already, so what it says
-holds after a power loss, too. It is gone from the disk before another file of its name is begun, and one that
-is not well-formed, or does not fit its file, means that the object starts over. A final name is given by
-rename, after the last byte, and takes the place of a regular file or of nothing; a note is dropped after that.
+holds after a power loss, too; or else it names the boot of the system during which it holds. It is gone from
+the disk before another file of its name is begun, and one that is not well-formed, or does not fit its file,
+means that the object starts over. A final name is given by rename, after the last byte, and takes the place of
+a regular file or of nothing; a note is dropped after that.
 
 This room also owns what the standard library lacks (fallocate, renameat2) and the one place where an
 OSError becomes an error of ours.
@@ -29,6 +30,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, cast
@@ -226,7 +228,7 @@ class PartialFile:
             while size < len(buffer) and (some := os.preadv(descriptor, [buffer[size:]], offset + size)):
                 size += some
         except OSError as error:
-            raise translated(error, _path(self._directory_fd)) from error
+            raise translated(error, _path(self.directory_fd)) from error
         return size
 
     def record(self, done: Iterable[ByteRange]) -> None:
@@ -301,10 +303,11 @@ class PartialFile:
             raise ValueError(msg)
         return self._descriptor
 
-    def begin_note(self, done: Iterable[ByteRange]) -> int:
+    def begin_note(self, done: Iterable[ByteRange], boot: str) -> int:
         """Write the next note, which nobody reads before `put_note`; its descriptor is the caller's to close."""
         ranges = [[part.start, part.stop] for part in merged(done)]
-        note = json.dumps({"version": _NOTE_VERSION, "size": self.size, "done": ranges}).encode()
+        content = {"version": _NOTE_VERSION, "size": self.size, "done": ranges}
+        note = json.dumps(content | {"boot": boot} if boot else content).encode()
         new = self.name + NOTE_IN_WRITING
         _unlink(self.directory_fd, new)
         descriptor = os.open(new, _NEW, 0o666, dir_fd=self.directory_fd)
@@ -333,13 +336,16 @@ class PartialFile:
             os.close(descriptor)
 
 
-def record_all(begun: Sequence[tuple[PartialFile, Iterable[ByteRange]]]) -> None:
-    """Note durably of files of one directory which ranges are there: all of them, not only those since the last time.
+def record_all(begun: Sequence[tuple[PartialFile, Iterable[ByteRange]]], *, sync: bool = True) -> None:
+    """Note of files of one directory which ranges are there: all of them, not only those since the last time.
 
     Every one of them must have been written before the call. A finished file can be recorded as well: it may not come
-    to its place. Three barriers, for however many files: the bytes, the notes, the names of the notes. Raises
-    LocalStorageError.
+    to its place. There are three barriers, for however many files: the bytes, the notes, the names of the notes.
+    Without `sync` there are none, where the system can tell its boots apart: the notes hold until it is booted again,
+    and so for a run that follows a killed one. Raises LocalStorageError.
     """
+    boot = "" if sync else this_boot()
+    sync = not boot
     partials = sorted((partial for partial, _ in begun), key=lambda partial: partial.name)
     if not partials:
         return
@@ -349,23 +355,24 @@ def record_all(begun: Sequence[tuple[PartialFile, Iterable[ByteRange]]]) -> None
         for partial in partials:
             recording.enter_context(partial.recording)
         try:
-            if few:
+            if sync and few:
                 for partial in partials:
                     partial.sync()
-            else:
+            elif sync:
                 sync_file_system(here)
             for partial, done in begun:
-                note = partial.begin_note(done)
+                note = partial.begin_note(done, boot)
                 try:
-                    if few:
+                    if sync and few:
                         _sync(note)
                 finally:
                     os.close(note)
-            if not few:
+            if sync and not few:
                 sync_file_system(here)
             for partial in partials:
                 partial.put_note()
-            os.fsync(here)
+            if sync:
+                os.fsync(here)
         except OSError as error:
             raise translated(error, _path(here)) from error
 
@@ -378,6 +385,15 @@ def discard(directory_fd: int, name: str) -> None:
         _unlink(directory_fd, name)
     except OSError as error:
         raise translated(error, _path(directory_fd)) from error
+
+
+@cache
+def this_boot() -> str:
+    """Return what tells this boot of the system from all others; nothing where there is no such thing."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
 
 
 def _drop_note(directory_fd: int, name: str) -> None:
@@ -400,6 +416,8 @@ def _read_note(directory_fd: int, name: str, size: int) -> tuple[ByteRange, ...]
     except (ValueError, RecursionError):
         return None
     if not isinstance(note, dict) or (note.get("version"), note.get("size")) != (_NOTE_VERSION, size):
+        return None
+    if "boot" in note and note["boot"] != this_boot():  # its bytes may have been lost with the power
         return None
     return _ranges(note.get("done"), size)
 
