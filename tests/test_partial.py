@@ -420,6 +420,19 @@ def test_a_note_outlives_the_rename(directory: int, monkeypatch: pytest.MonkeyPa
     assert names_in(directory) == ["final"]
 
 
+def test_a_note_that_a_killed_run_was_writing_is_gone_when_the_file_has_its_name(
+    directory: int, tmp_path: Path
+) -> None:
+    with begun(directory) as partial:
+        partial.write(0, b"helloworld")
+        partial.record([ByteRange(0, 10)])
+    (tmp_path / f"{NAME}.json.new").write_bytes(b"{")
+    resumed = PartialFile.resume(directory, NAME, 10)
+    assert resumed is not None
+    resumed[0].commit(directory, b"final", NOON, sync=True, path="final")
+    assert names_in(directory) == ["final"]
+
+
 @pytest.mark.parametrize("way", ["begun anew", "discarded"])
 def test_a_note_is_gone_from_the_disk_before_its_name_is_used_again(
     directory: int, monkeypatch: pytest.MonkeyPatch, way: str

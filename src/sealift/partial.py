@@ -276,6 +276,7 @@ class PartialFile:
         if sync:
             os.fsync(directory_fd)
         if self._noted:  # no earlier: a run that ends in between would have to fetch all of it again
+            _unlink(self.directory_fd, self.name + NOTE_IN_WRITING)
             _unlink(self.directory_fd, self.name + NOTE)
             self._noted = False
 

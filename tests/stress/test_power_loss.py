@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
+import sealift
+from sealift import TransferSettings
 from sealift.config import Durability
-from tests.support.faultserver import FaultServer, FaultServerThread
-from tests.support.mixture import PART, Bodies, mixture, next_versions
-from tests.support.powerloss import CANNOT_RECORD, Chance
+from tests.support.faultserver import FaultServer, FaultServerThread, Generated
+from tests.support.mixture import KIB, PART, Bodies, mixture, next_versions
+from tests.support.powerloss import CANNOT_RECORD, Chance, Disk, record
 from tests.support.powerloss.world import Recorded, look, run
+from tests.support.running import settings_for, tree
+from tests.support.smallbatches import environment
 
 pytestmark = [
     pytest.mark.stress,
@@ -53,6 +58,31 @@ def after_a_kill(server: FaultServer, dest: Path, *options: str) -> Recorded:
     later: Bodies = next_versions(second(server, dest, *options).now, SEED + 2)
     run(server, dest, later, *options, kill=100)
     return run(server, dest, next_versions(later, SEED + 3, share=0.1), *options, "--part-size", str(PART * 3 // 4))
+
+
+async def test_a_power_loss_costs_no_file_that_was_got_alone(tmp_path: Path) -> None:
+    """Over an older file, beside what was left of two versions, by a run that goes on with one of them."""
+    dest, ops, target = tmp_path / "dest", tmp_path / "ops", tmp_path / "dest" / "file"
+    dest.mkdir()
+    versions = [Generated(size * KIB, seed=SEED + size) for size in (700, 600, 701)]
+    allowed = [None, *(version.read(0, version.size) for version in (versions[0], versions[2]))]
+    with FaultServerThread() as server:
+        command = [sys.executable, "-m", "sealift", "get", "s3://bucket/k", str(target), "--part-size", str(PART)]
+        env = environment() | {"AWS_ENDPOINT_URL": server.url}
+        for version, kill in zip(versions, (None, 25, 40), strict=True):
+            server.put("bucket", "k", version)
+            record([*command, "--concurrency", "4"], dest, ops, env=env, kill=kill)
+        disk, recording = Disk(dest), record([*command, "--concurrency", "4"], dest, ops, env=env)
+        assert recording.status == 0, recording.err.decode()
+        for number in range(MOMENTS):
+            chance = Chance(SEED + number, recording.operations)
+            lost = tmp_path / "lost"
+            disk.after(recording.operations, chance).put(lost)
+            file = lost / "file"
+            assert (file.read_bytes() if file.exists() else None) in allowed, chance
+            await sealift.get("s3://bucket/k", file, settings_for(server, transfer=TransferSettings(part_size=PART)))
+            assert tree(lost) == {"file": allowed[2]}, chance
+            shutil.rmtree(lost)
 
 
 @pytest.mark.parametrize("durability", [Durability.BATCH, Durability.FILE])
