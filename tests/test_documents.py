@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -20,6 +21,8 @@ from sealift.cli.status import FAILED, IN_PLACE, INTERRUPTED, PIPE_CLOSED, USAGE
 from sealift.errors import AccessError, CredentialsError, LocalStorageError, SourceError
 from sealift.localpath import local_path
 from sealift.s3 import translate
+from tests.support.accounts import CASES, granted
+from tests.support.accountserver import AccountServer
 from tests.support.faultserver import FaultServerThread
 
 ROOT = Path(__file__).parents[1]
@@ -139,6 +142,19 @@ def test_every_room_of_the_linters_list_is_in_the_design() -> None:
     assert [room for room in rooms if f"`{room}`" not in design] == []
 
 
+def bare_environment(url: str) -> dict[str, str]:
+    """Credentials for the servers of the tests, and nothing of the person's who runs them."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SEALIFT_"))}
+    return inherited | {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "example",
+        "AWS_SECRET_ACCESS_KEY": "example",
+        "AWS_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    }
+
+
 @pytest.mark.parametrize("document", ["README.md", "docs/guide.md"])
 def test_the_python_examples_run(document: str, tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / document).read_text(encoding="utf-8"), re.DOTALL)
@@ -146,15 +162,7 @@ def test_the_python_examples_run(document: str, tmp_path: Path) -> None:
     with FaultServerThread() as server:
         server.put("my-bucket", "reports/2026.csv", b"a,b\n1,2\n")
         server.put("my-bucket", "reports/summary.tmp", b"not yet")
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SEALIFT_"))}
-        environment |= {
-            "AWS_ENDPOINT_URL": server.url,
-            "AWS_ACCESS_KEY_ID": "example",
-            "AWS_SECRET_ACCESS_KEY": "example",
-            "AWS_REGION": "us-east-1",
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        }
+        environment = bare_environment(server.url)
         for block in blocks:
             done = subprocess.run(
                 [sys.executable, "-W", "error", "-c", block],
@@ -167,3 +175,34 @@ def test_the_python_examples_run(document: str, tmp_path: Path) -> None:
             assert done.stdout, block
     assert (tmp_path / "mirror" / "2026.csv").read_bytes() == b"a,b\n1,2\n"
     assert (tmp_path / "2026.csv").read_bytes() == b"a,b\n1,2\n"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_cases_of_permissions_are_what_happens(case: str, tmp_path: Path) -> None:
+    document = (ROOT / "docs" / "permissions.md").read_text(encoding="utf-8")
+    (told,) = (part for part in document.split("\n## ") if f"accountserver {case} policies/`\n" in part)
+    sessions = re.findall(r"```console\n(.*?)```", told, re.DOTALL)
+    assert len(sessions) >= 2
+    with FaultServerThread(AccountServer(granted(**CASES[case]), tmp_path)) as server:
+        environment = bare_environment(server.url) | {"AWS_REGION": "eu-central-1"}
+
+        def typed(command: str) -> str:
+            words = [sys.executable, "-m", *command.split()]
+            return subprocess.run(
+                words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            ).stdout
+
+        for session in sessions:
+            for command, said in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", session, re.MULTILINE):
+                assert typed(command).splitlines() == said.splitlines()
+            for remedy in (
+                remedy
+                for cure in json.loads(typed("sealift doctor --json -q s3://amzn-s3-demo-bucket/data/"))["cures"]
+                for remedy in cure["remedies"]
+                if remedy["act"] == "allow"
+            ):
+                pasted_into = tmp_path / f"{remedy['policy']}.json"
+                policy = json.loads(pasted_into.read_text(encoding="utf-8"))
+                policy["Statement"] += remedy["statements"]
+                pasted_into.write_text(json.dumps(policy), encoding="utf-8")
+    assert sessions[-1].splitlines()[1] == "sealed and lifted"

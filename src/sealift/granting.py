@@ -17,7 +17,7 @@ from sealift.config import Settings
 from sealift.errors import AccessError, Refused, SourceError
 from sealift.model import Encryption, RemoteObject
 from sealift.policy.documents import Document, Extra, Request, checked_key, documents
-from sealift.policy.principal import Principal
+from sealift.policy.principal import Principal, remark_on
 from sealift.policy.statements import BucketKeys, Scope
 from sealift.s3 import connected
 from sealift.s3.store import ObjectStore
@@ -66,7 +66,10 @@ async def policies(
     """
     principal = Principal.parse(wishes.principal)
     scopes = [Scope.parse(source, partition=principal.partition, behind=wishes.behind) for source in sources]
-    notes = [_about(principal), *(_about_scope(source, scope) for source, scope in zip(sources, scopes, strict=True))]
+    notes = [
+        remark_on(principal),
+        *(_about_scope(source, scope) for source, scope in zip(sources, scopes, strict=True)),
+    ]
     keys: dict[str, Sequence[Scope]] = {checked_key(key): scopes for key in wishes.keys}
     if not keys:
         settings = settings or Settings()
@@ -133,21 +136,6 @@ async def _encryption(store: ObjectStore, location: Location, most: int) -> list
             f"no object's key can be found out: name the keys with --key ({first.message})", code=first.code
         ) from first
     return seen
-
-
-def _about(principal: Principal) -> str:
-    if principal.permission_set:
-        return (
-            f"IAM Identity Center makes the role: its IAM policy belongs into the permission set "
-            f"{principal.permission_set}, as an inline policy"
-        )
-    if principal.path_known:
-        return ""
-    name = principal.name
-    return (
-        f"a session's ARN does not tell the path of its role: if {name} has one, give the role's own ARN "
-        f"(aws iam get-role --role-name {name} --query Role.Arn)"
-    )
 
 
 def _about_scope(source: str, scope: Scope) -> str:

@@ -202,8 +202,8 @@ class KmsForecast:
     """How many objects' encryption was looked up."""
     rate: float = 0.0
     """Decrypts a second that are allowed."""
-    rate_source: Literal["region", "cap"] = "region"
-    """Whose word that is: the default quota of the Region, or an option."""
+    rate_source: Literal["region", "account", "cap"] = "region"
+    """Whose word that is: the default quota of the Region, Service Quotas, or an option."""
     seconds: float = 0.0
     """How long the Decrypts take at that rate."""
     usd: float = 0.0

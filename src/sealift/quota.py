@@ -29,7 +29,7 @@ class Quota:
     """Symmetric operations a second, and whose word that is."""
 
     rate: float
-    source: Literal["region", "cap"]
+    source: Literal["region", "account", "cap"]
 
 
 def default_quota(regions: Iterable[str]) -> Quota:

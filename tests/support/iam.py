@@ -89,6 +89,11 @@ def decide(ask: Ask, policies: Policies, owner: str, *, by_resource: bool = Fals
     return Decision(allowed=True)
 
 
+def allows(policy: Policy, ask: Ask) -> bool:
+    """Whether a policy by itself allows something; a resource's, also by allowing the principal's account."""
+    return _says(policy, ask).allows
+
+
 @dataclass(frozen=True, slots=True)
 class _Says:
     denies: bool = False

@@ -53,6 +53,18 @@ output. Without PATH the file is called like the last segment of the key.""",
         fewest=2,
         most=None,
     ),
+    "doctor": Verb(
+        "SOURCE",
+        "say why reading what lies under SOURCE is refused, and what has to be granted",
+        """\
+Walks from the credentials to the bytes of a sample of the objects, says of each link whether it holds, and prints what
+has to be added to which policy in which account, or which Deny stands in the way. SOURCE is a prefix or an object.
+Changes nothing. Works with whatever it may look at; what it may not look at is told, and no error.
+
+Exit status: 0 nothing is refused; 3 something is; 5 there is no such bucket, or it cannot be reached.""",
+        fewest=1,
+        most=1,
+    ),
     "policy": Verb(
         "SOURCE... --principal ARN",
         "print the policies that let somebody read what lies under SOURCEs",

@@ -93,6 +93,7 @@ _BASES: dict[str, str] = {
 }
 _RATES: dict[str, str] = {
     "region": "the Region's default quota",
+    "account": "the account's quota",
     "cap": "the cap",
 }
 

@@ -35,7 +35,8 @@ from sealift.sharding import Shard, parse_shard
 MIRRORING = frozenset({"mirror", "plan"})
 TRANSFERRING = MIRRORING | {"get"}
 POLICY = frozenset({"policy"})
-CONNECTING = TRANSFERRING | POLICY
+DOCTOR = frozenset({"doctor"})
+CONNECTING = TRANSFERRING | POLICY | DOCTOR
 RUN = frozenset({"run"})
 TELLING = frozenset({"status", "report"})
 SHOWING = CONNECTING | RUN
@@ -285,7 +286,16 @@ OPTIONS: tuple[Option, ...] = (
         default="AWS_ENDPOINT_URL, or AWS",
         verbs=CONNECTING,
     ),
-    _setting("connection", "sign", "no-sign-request", NEGATED_FLAG, _AWS, "go without credentials", default="false"),
+    _setting(
+        "connection",
+        "sign",
+        "no-sign-request",
+        NEGATED_FLAG,
+        _AWS,
+        "go without credentials",
+        default="false",
+        verbs=TRANSFERRING | DOCTOR,
+    ),
     _setting(
         "connection",
         "request_payer",
@@ -588,15 +598,15 @@ OPTIONS: tuple[Option, ...] = (
         kind=ACCOUNT,
         group=_POLICY,
         help="whose the bucket is",
-        default="the principal's account, or the access point's",
-        verbs=POLICY,
+        default="the principal's account, or the access point's; doctor finds it out where it can",
+        verbs=POLICY | DOCTOR,
     ),
     Option(
         name="bucket",
         kind=TEXT,
         group=_POLICY,
         help="the name of the bucket behind an access point",
-        verbs=POLICY,
+        verbs=POLICY | DOCTOR,
     ),
     Option(
         name="strict",
@@ -627,7 +637,7 @@ OPTIONS: tuple[Option, ...] = (
         group=_POLICY,
         help="objects that are looked at",
         default="100",
-        verbs=POLICY,
+        verbs=POLICY | DOCTOR,
     ),
     Option(
         name="format",
@@ -665,7 +675,7 @@ OPTIONS: tuple[Option, ...] = (
         _SHOW,
         "print one JSON object on standard output, at the end",
         default="false",
-        verbs=TRANSFERRING | RUN | {"status"},
+        verbs=TRANSFERRING | RUN | DOCTOR | {"status"},
     ),
     _setting(
         "display",

@@ -24,6 +24,7 @@ from sealift.tally import Observer, Observers
 
 if TYPE_CHECKING:
     from sealift.cli.policies import Format
+    from sealift.diagnosis.findings import Diagnosis
     from sealift.granting import Granted
 
 
@@ -148,6 +149,40 @@ def grant(command: Command, settings: Settings, display: Display, console: Conso
         for note in ended.result.notes:
             console.err(f"sealift: {note}")
     return IN_PLACE
+
+
+def diagnose(command: Command, settings: Settings, display: Display, console: Console) -> int:
+    """Run doctor, and return the exit status. Raises ConfigError."""
+    from sealift.cli import findings
+
+    with Interrupts(console.leave_line) as interrupts:
+        ended = conduct(partial(_doctor, command, settings), interrupts)
+    if ended.error is not None:
+        say(ended.error, console, verbose=display.verbose)
+        return exit_status(None, ended.error)
+    diagnosis = ended.result
+    if diagnosis is None:
+        return INTERRUPTED
+    for line in [findings.as_json(diagnosis)] if display.json else findings.written(diagnosis):
+        console.out(line)
+    console.flush()
+    if not display.quiet:
+        for note in (*diagnosis.notes, findings.verdict(diagnosis)):
+            console.err(f"sealift: {note}")
+    return diagnosis.exit_status
+
+
+async def _doctor(command: Command, settings: Settings) -> Diagnosis:
+    from sealift.doctoring import SAMPLE, doctor
+
+    given: Mapping[str, Any] = command.layer.values
+    return await doctor(
+        command.words[0],
+        settings,
+        sample=given.get("sample", SAMPLE),
+        bucket_account=given.get("bucket-account", ""),
+        behind=given.get("bucket", ""),
+    )
 
 
 async def _policies(command: Command, settings: Settings) -> Granted:

@@ -72,3 +72,19 @@ class Principal:
             pattern = f"{account}:role/aws-reserved/sso.amazonaws.com/*{self.name}"
             return {"AWS": f"{account}:root"}, {"ArnLike": {"aws:PrincipalArn": pattern}}
         return {"AWS": self.arn}, {}
+
+
+def remark_on(principal: Principal) -> str:
+    """Return what somebody should know who pastes policies for a principal; nothing, as a rule."""
+    if principal.permission_set:
+        return (
+            f"IAM Identity Center makes the role: its IAM policy belongs into the permission set "
+            f"{principal.permission_set}, as an inline policy"
+        )
+    if principal.path_known:
+        return ""
+    name = principal.name
+    return (
+        f"a session's ARN does not tell the path of its role: if {name} has one, take the role's own ARN instead "
+        f"(aws iam get-role --role-name {name} --query Role.Arn)"
+    )
