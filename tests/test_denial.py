@@ -22,6 +22,7 @@ DECRYPT = Denial(PRINCIPAL, "kms:Decrypt", KEY_ARN)
         ),
         ("decrypt_of_a_key_elsewhere", DECRYPT._replace(kind="resource-based policy", foreign=True)),
         ("decrypt_of_an_unnamed_key", DECRYPT._replace(resource="", kind="resource-based policy", foreign=True)),
+        ("decrypt_in_older_words", Denial(action="kms:Decrypt", kind="resource-based policy", foreign=True)),
         (
             "get_not_in_identity_policy",
             Denial(PRINCIPAL, "s3:GetObject", OBJECT_ARN, "implicit", "identity-based policy"),

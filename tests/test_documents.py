@@ -21,7 +21,7 @@ from sealift.cli.status import FAILED, IN_PLACE, INTERRUPTED, PIPE_CLOSED, USAGE
 from sealift.errors import AccessError, CredentialsError, LocalStorageError, SourceError
 from sealift.localpath import local_path
 from sealift.s3 import translate
-from tests.support.accounts import CASES, granted
+from tests.support.accounts import CASES, THREADS, granted
 from tests.support.accountserver import AccountServer
 from tests.support.faultserver import FaultServerThread
 
@@ -126,7 +126,8 @@ def codes_of_errors() -> set[str]:
 
 
 def test_troubleshooting_explains_every_code_of_an_error_and_no_other() -> None:
-    troubleshooting = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    troubleshooting = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
     named = {name for name in re.findall(r"`([^`]+)`", troubleshooting) if CODE.fullmatch(name)}
     codes = codes_of_errors()
     assert {"WorkersDie", "BadAnswer", "Timeout", "ConnectionLost", "RangeMismatch", "NoSuchBucket"} <= codes
@@ -206,3 +207,18 @@ def test_the_cases_of_permissions_are_what_happens(case: str, tmp_path: Path) ->
                 policy["Statement"] += remedy["statements"]
                 pasted_into.write_text(json.dumps(policy), encoding="utf-8")
     assert sessions[-1].splitlines()[1] == "sealed and lifted"
+
+
+@pytest.mark.parametrize("thread", THREADS)
+def test_refusals_that_nobody_could_read_are_explained_as_troubleshooting_shows(thread: str) -> None:
+    document = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    (session,) = re.findall(rf"\*\*{re.escape(thread)}\.\*\*.*?```console\n(.*?)```", document, re.DOTALL)
+    command, *shown = session.splitlines()
+    with FaultServerThread(AccountServer(granted(**THREADS[thread]))) as server:
+        words = [sys.executable, "-m", *command.removeprefix("$ ").split()]
+        environment = bare_environment(server.url) | {"AWS_REGION": "eu-central-1"}
+        said = subprocess.run(words, env=environment, capture_output=True, text=True)
+    assert said.returncode == 3
+    lines = iter(said.stdout.splitlines())
+    assert all(line == "…" or line in lines for line in shown)
+    assert len(shown) >= 3

@@ -25,6 +25,8 @@ _DENIAL = re.compile(
     r"on (?:resource: (?P<resource>\S+)|the resource associated with this ciphertext)(?P<why>.*)",
     re.DOTALL,
 )
+_OLDER = re.compile(r"ciphertext refers to a (?:customer master|KMS) key that does not exist", re.IGNORECASE)
+"""What KMS said across accounts before it named anybody, and says in places still: the same as `Denial.foreign`."""
 _EXPLICIT = re.compile(r"with an explicit deny(?: in an? (?P<kind>[A-Za-z -]+?(?:policy|boundary)))?")
 _IMPLICIT = re.compile(r"no (?P<kind>[A-Za-z -]+?(?:policy|policies|boundary|boundaries)) allows?")
 
@@ -56,6 +58,8 @@ PLAIN = Denial()
 def read_denial(message: str) -> Denial:
     """Read the message of an AccessDenied."""
     match = _DENIAL.search(message)
+    if match is None and _OLDER.search(message):
+        return Denial(action="kms:Decrypt", kind="resource-based policy", foreign=True)
     if match is None:
         return PLAIN
     why = match["why"]

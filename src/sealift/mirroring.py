@@ -54,6 +54,7 @@ from sealift.errors import (
 )
 from sealift.fetch import Fetcher, Job
 from sealift.fetching import CrewOf, descriptors, fetch_all
+from sealift.hopeless import Hopeless
 from sealift.intake import Intake, Page
 from sealift.inventory import Inventory
 from sealift.kmscost import Sample, predict
@@ -127,6 +128,7 @@ async def mirror(
             state = whole if shard is None else part_of(whole, shard)
             log = await run_sync(_begin_log, destination, settings, sources)
             observers.add(log)
+            observers.add(run.hopeless)
             with (
                 log.telling_how(),
                 await run_sync(_open_ledger, whole, settings, run) or nullcontext() as ledger,
@@ -325,6 +327,7 @@ class Run:
         self._escaped = 0
         self._listed: Listed | None = None
         self._nothing_under_some = False
+        self.hopeless = Hopeless(tally)
 
     def summary(self) -> Summary:
         """Return what was done up to now."""
@@ -436,6 +439,7 @@ class Run:
         with ungrouped():
             async with anyio.create_task_group() as beside:
                 beside.start_soon(recorder.keep_up)
+                beside.start_soon(self._watch_for_refusals, store)
                 try:
                     await self._mirror(store, destination, ledger, recorder)
                     if listed is not None and self._settings.storage.delete:
@@ -447,6 +451,16 @@ class Run:
                     raise
                 beside.cancel_scope.cancel()
         await recorder.flush()
+
+    async def _watch_for_refusals(self, store: ObjectStore) -> None:
+        """End the run where nothing at all can be read. Raises AccessError."""
+        places = [(source.bucket, source.prefix) for _, source in self._ownership.sources]
+
+        def pick(objects: Sequence[RemoteObject]) -> list[RemoteObject]:
+            return [remote for remote in objects if self._ownership.covers(remote.bucket, remote.key)]
+
+        with suppress(SourceError, ObjectError, ConfigError):  # whoever lists it says why
+            await self.hopeless.watch(store, places, pick)
 
     async def _mirror(
         self, store: PersistentStore, destination: Destination, ledger: Ledger | None, recorder: Recorder

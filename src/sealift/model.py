@@ -111,6 +111,22 @@ class Failure:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class RefusedObjects:
+    """Objects that were refused for one reason. One line of `refusals` in the summary."""
+
+    objects: int
+    error: str
+    action: str
+    """What is not allowed, as policies write it; empty where AWS does not say."""
+    resource: str
+    """The key's ARN, or the bucket; empty where it is a key that AWS does not name."""
+    reason: str
+    bucket: str
+    """Bucket and key of one of them."""
+    key: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaceSample:
     """What a run did within a second or less, and how fast KMS lets it go. Samples of a run add up to its summary."""
@@ -187,6 +203,8 @@ class Summary:
     complete: bool = False
     failures: tuple[Failure, ...] = field(default=())
     kms: KmsUse = field(default=KmsUse())
+    refusals: tuple[RefusedObjects, ...] = field(default=())
+    """All that was refused, by reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

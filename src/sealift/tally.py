@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 from sealift.errors import Integrity, ObjectError, Refused, Throttled, Transient
 from sealift.model import Ending, Failure, Forecast, KmsForecast, KmsUse, Outcome, PaceSample, RemoteObject, Summary
+from sealift.refusals import Refusals, is_refusal
 
 FAILURES_IN_SUMMARY = 1000
 """The summary's `failures` are at most these; the run's log has all of them."""
@@ -169,6 +170,9 @@ class Tally:
     """What does not exist any more is skipped: whoever named it is known to be of an earlier time."""
     refused: int = 0
     """Failures that are refusals: if there is nothing else, nothing could be read at all."""
+    turned_away: int = 0
+    """The same, with those whose key nobody can use."""
+    refusals: Refusals = field(default_factory=Refusals)
 
     def list(self, objects: int) -> None:
         """Count objects that were listed."""
@@ -215,6 +219,8 @@ class Tally:
             self.end(Outcome(Ending.SKIPPED, remote.bucket, remote.key, remote.size, message=message))
             return
         self.refused += isinstance(error, Refused)
+        self.turned_away += is_refusal(error)
+        self.refusals.add(remote, error)
         if len(self.failures) < FAILURES_IN_SUMMARY:
             self.failures.append(Failure(remote.bucket, remote.key, error.code, error.message))
         self.end(
@@ -251,6 +257,7 @@ class Tally:
                 wait_seconds=round(self.kms_wait, 3),
                 quota=None if self.kms_quota is None else round(self.kms_quota, 1),
             ),
+            refusals=tuple(self.refusals),
         )
 
 

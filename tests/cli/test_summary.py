@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -10,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealift.cli.forecast import fetch_line, totals
-from sealift.cli.summary import advice, as_json, table
-from sealift.model import Failure, Forecast, KmsUse, RemoteObject, Summary
+from sealift.cli.summary import advice, as_json, doctor_for, table
+from sealift.errors import AccessError
+from sealift.model import Failure, Forecast, KmsUse, RefusedObjects, RemoteObject, Summary
 
 FAILURES = (
     Failure("b", "one", "NoSuchKey", "it is gone"),
@@ -53,6 +55,30 @@ def test_the_table_lines_up_and_groups_what_failed() -> None:
     ]
 
 
+def test_refusals_are_told_by_reason_and_counted_beyond_the_failures_that_are_kept() -> None:
+    under_key = RefusedObjects(4112, "AccessDenied", "kms:Decrypt", "arn:aws:kms:…", "no … allows it", "b", "two")
+    of_bucket = RefusedObjects(1, "AccessDenied", "", "s3://b", "S3 does not say why", "b", "gone")
+    lines = table(dataclasses.replace(SUMMARY, refusals=(under_key, of_bucket)))
+    assert lines[lines.index("refused:") :] == [
+        "refused:",
+        "  AccessDenied: 4,112 objects under key arn:aws:kms:…: kms:Decrypt refused (no … allows it), for example s3://b/two",
+        "    ask for kms:Decrypt",
+        "  AccessDenied: 1 object of s3://b: refused (S3 does not say why), for example s3://b/gone",
+        "",
+        "failed:",
+        "  NoSuchKey: 1 object, for example s3://b/one",
+        "    it is gone",
+    ]
+
+
+def test_what_was_refused_comes_with_the_command_that_explains_it() -> None:
+    refused = Summary(refusals=(RefusedObjects(1, "AccessDenied", "", "", "", "b", "it's"),))
+    assert doctor_for(refused, None, "s3://b/") == "sealift doctor 's3://b/it'\"'\"'s'"
+    assert doctor_for(Summary(), AccessError("may not be listed"), "s3://b/p/") == "sealift doctor s3://b/p/"
+    assert doctor_for(Summary(), None, "s3://b/p/") == ""
+    assert doctor_for(Forecast(), AccessError("may not be listed"), "s3://b/p/") == "sealift doctor s3://b/p/"
+
+
 @pytest.mark.parametrize(
     ("downloaded", "verified", "remark"),
     [(0, 0, ""), (2, 2, "  all verified by S3's checksums"), (2, 0, "  0 verified by S3's checksums")],
@@ -73,6 +99,7 @@ def test_json_has_the_fields_in_the_order_of_its_document() -> None:
     assert list(json.loads(as_json(SUMMARY))["kms"]) == list(transfer["kms"])
     assert list(json.loads(as_json(Forecast()))["kms"]) == list(plan["kms"])
     assert list(json.loads(as_json(SUMMARY))["failures"][0]) == list(transfer["failures"][0])
+    assert [each.name for each in dataclasses.fields(RefusedObjects)] == list(transfer["refusals"][0])
 
 
 @given(st.binary())

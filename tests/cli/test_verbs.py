@@ -35,6 +35,9 @@ DONE = Summary(listed=1, downloaded=1, complete=True)
 REMOTE = RemoteObject("b", "p/k\x1b", 2048, '"e"', 0)
 
 
+SOURCE = "s3://b/p/"
+
+
 class Shown(NamedTuple):
     """What a run came to, and what it wrote."""
 
@@ -45,13 +48,13 @@ class Shown(NamedTuple):
 
 def mirrored(work: Callable[[Observer], Awaitable[Summary]], display: Display = PLAIN, *, pipes: bool = False) -> Shown:
     out, err = io.StringIO(), io.StringIO()
-    status = transfer("mirror", work, display, Console(out, err), pipes=pipes)
+    status = transfer("mirror", work, display, Console(out, err), source=SOURCE, pipes=pipes)
     return Shown(status, out.getvalue(), err.getvalue())
 
 
 def foreseen(work: Callable[[Observer], Awaitable[Forecast]], display: Display = PLAIN) -> Shown:
     out, err = io.StringIO(), io.StringIO()
-    status = foresee(work, display, Console(out, err))
+    status = foresee(work, display, Console(out, err), source=SOURCE)
     return Shown(status, out.getvalue(), err.getvalue())
 
 
@@ -129,7 +132,7 @@ def test_a_get_that_failed_says_why_once() -> None:
         raise error
 
     out, err = io.StringIO(), io.StringIO()
-    assert transfer("get", work, PLAIN, Console(out, err)) == 3
+    assert transfer("get", work, PLAIN, Console(out, err), source=SOURCE) == 3
     assert (out.getvalue() + err.getvalue()).count("it is refused") == 1
 
 
@@ -271,7 +274,7 @@ def test_a_second_signal_ends_the_process_even_when_the_loop_stands_still() -> N
             os.kill(os.getpid(), signal.SIGINT)
             while True:
                 pass
-        transfer("mirror", work, Display(), console)
+        transfer("mirror", work, Display(), console, source="s3://b/p/")
         """,
         stdout=subprocess.PIPE,
     )
@@ -295,7 +298,7 @@ def test_a_plan_whose_reader_left_stops_with_141_and_without_a_word() -> None:
             while True:
                 observer.planned(remote, "k", 1, 1)
                 await anyio.lowlevel.checkpoint()
-        sys.exit(foresee(work, Display(), console))
+        sys.exit(foresee(work, Display(), console, source="s3://b/p/"))
         """
     )
     assert (done.returncode, done.stderr) == (141, b"")
@@ -328,7 +331,7 @@ def test_a_run_goes_on_when_standard_error_is_gone() -> None:
             for _ in range(10):
                 observer.noted("warning", "w")
             return Summary(listed=1, downloaded=1, complete=True)
-        sys.exit(transfer("mirror", work, Display(json=True), console))
+        sys.exit(transfer("mirror", work, Display(json=True), console, source="s3://b/p/"))
         """
     )
     done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=writer, timeout=60)

@@ -44,6 +44,10 @@ _FOREIGN = (
     "because the resource does not exist in this Region, no resource-based policies allow access, "
     "or a resource-based policy explicitly denies access"
 )
+_OLDER = (
+    "The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are not "
+    "allowed to access."
+)
 _GUARDS = ("boundary", "session", "service-control", "resource-control", "vpc-endpoint")
 
 
@@ -66,6 +70,10 @@ class Accounts:
     bucket_key: bool = False
     explained: bool = True
     """Whether S3 explains its refusals across accounts: they are in one organization."""
+    silent: bool = False
+    """S3 explains nothing at all, as in older days."""
+    older: bool = False
+    """Of Decrypts across accounts, KMS says what it said in older days."""
     key_state: Literal["Enabled", "Disabled", "PendingDeletion", "gone"] = "Enabled"
     identity: list[dict[str, Any]] = field(default_factory=list)
     bucket_policy: list[dict[str, Any]] = field(default_factory=list)
@@ -153,6 +161,8 @@ class Accounts:
         decision = decide(ask, policies, self.key, by_resource=True)
         if decision.allowed:
             return None
+        if self.key != self.caller and decision.where == "resource" and self.older:
+            return _OLDER
         if self.key != self.caller and decision.where == "resource":
             return f"User: {self.session} is not authorized to perform: {action} on resource: {self.key_arn} {_FOREIGN}"
         return self._said(f"{action} on resource: {self.key_arn}", action, decision)
@@ -179,7 +189,7 @@ class Accounts:
 
     @property
     def _explains(self) -> bool:
-        return self.explained or self.bucket == self.caller
+        return not self.silent and (self.explained or self.bucket == self.caller)
 
     def _policies(self, resource: list[dict[str, Any]], *, by_kms: bool = False) -> Policies:
         def guard(name: str) -> Policy | None:
@@ -403,3 +413,11 @@ CASES: dict[str, dict[str, Any]] = {
     },
 }
 """Those of docs/permissions.md."""
+
+THREADS: dict[str, dict[str, Any]] = {
+    "boto/boto3#2952": {"decrypt": "absent", "key_policy": "delegated", "bucket_policy": "absent", "silent": True},
+    "slashdevops/idp-scim-sync#540": {"decrypt": "absent", "key_policy": "delegated", "bucket_key": True},
+    "ministryofjustice/modernisation-platform#3468": {"key": TWO, "key_policy": "absent", "older": True},
+    "aws/aws-cli#1689": {"list_": "absent", "bucket_policy": "absent"},
+}
+"""Those of docs/troubleshooting.md: refusals that people could not read."""

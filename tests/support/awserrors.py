@@ -129,6 +129,12 @@ AWS_ERRORS: tuple[AwsError, ...] = (
         "decrypt_of_an_unnamed_key",
         f"{_NOT_AUTHORIZED} on the resource associated with this ciphertext {_NOBODY_ALLOWS}",
     ),
+    # ministryofjustice/modernisation-platform#3468
+    _denied(
+        "decrypt_in_older_words",
+        "The ciphertext refers to a customer master key that does not exist, does not exist in this region, or you are "
+        "not allowed to access.",
+    ),
     _denied(
         "get_not_in_identity_policy",
         f'User: {PRINCIPAL} is not authorized to perform: s3:GetObject on resource: "{OBJECT_ARN}" '

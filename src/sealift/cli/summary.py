@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Sequence
 
 from sealift.cli.quantities import count, duration, objects, per_second, rate, size
 from sealift.cli.status import FAILED, INTERRUPTED
-from sealift.model import Failure, Forecast, Summary
+from sealift.errors import AccessError
+from sealift.model import Failure, Forecast, RefusedObjects, Summary
 
 CUT_SHORT = "and more: the listing did not reach its end"
 
@@ -37,7 +39,9 @@ def table(summary: Summary, *, of_one: bool = False) -> list[str]:
         *_unless_zero("S3 refusals", summary.s3_throttled, "S3 asked for fewer requests"),
         *_unless_zero("retries", summary.retries),
     ]
-    return [*aligned(rows), *([] if of_one else failures_by_error(summary.failures, summary.failed))]
+    if of_one:
+        return aligned(rows)
+    return [*aligned(rows), *failures_by_error(summary.failures, summary.failed, summary.refusals)]
 
 
 def aligned(rows: Sequence[tuple[str, str, str]]) -> list[str]:
@@ -47,19 +51,46 @@ def aligned(rows: Sequence[tuple[str, str, str]]) -> list[str]:
     return [f"{name:<{names}}  {number:>{numbers}}  {remark}".rstrip() for name, number, remark in rows]
 
 
-def failures_by_error(failures: Sequence[Failure], failed: int) -> list[str]:
-    """Return what failed, by error, the most frequent first, each with an example."""
+def failures_by_error(failures: Sequence[Failure], failed: int, refusals: Sequence[RefusedObjects] = ()) -> list[str]:
+    """Return what was refused, by reason, then what else failed, by error, the most frequent first, with examples."""
     groups: dict[str, list[Failure]] = {}
+    messages = {(failure.bucket, failure.key): failure.message for failure in failures}
+    told = {refused.error for refused in refusals}
     for failure in failures:
-        groups.setdefault(failure.error, []).append(failure)
-    if not groups:
+        if failure.error not in told:
+            groups.setdefault(failure.error, []).append(failure)
+    if not groups and not refusals:
         return []
-    lines = ["", "failed:" if len(failures) >= failed else f"failed, of the first {count(len(failures))}:"]
+    lines = []
+    if refusals:
+        lines += ["", "refused:"]
+    for refused in refusals:
+        under = f" under key {refused.resource}" if refused.resource.startswith("arn:") else f" of {refused.resource}"
+        where = under if refused.resource else ""
+        what = f"{refused.action} refused ({refused.reason})" if refused.action else f"refused ({refused.reason})"
+        lines.append(
+            f"  {refused.error}: {objects(refused.objects)}{where}: {what}, for example s3://{refused.bucket}/{refused.key}"
+        )
+        message = messages.get((refused.bucket, refused.key))
+        lines += [f"    {message}"] if message else []
+    if not groups:
+        return lines
+    lines += ["", "failed:" if len(failures) >= failed else f"failed, of the first {count(len(failures))}:"]
     for error, group in sorted(groups.items(), key=lambda item: -len(item[1])):
         example = group[0]
         lines.append(f"  {error}: {objects(len(group))}, for example s3://{example.bucket}/{example.key}")
         lines.append(f"    {example.message}")
     return lines
+
+
+def doctor_for(summary: Summary | Forecast, error: BaseException | None, source: str) -> str:
+    """Return the command that explains a refusal, where there was one; `source` is what was asked for."""
+    refusals = summary.refusals if isinstance(summary, Summary) else ()
+    if refusals:
+        source = f"s3://{refusals[0].bucket}/{refusals[0].key}"
+    elif not isinstance(error, AccessError):
+        return ""
+    return f"sealift doctor {shlex.quote(source)}"
 
 
 def advice(verb: str, status: int, summary: Summary | Forecast) -> str:

@@ -16,7 +16,7 @@ from sealift.cli.forecast import Foreseen, totals
 from sealift.cli.layers import Display
 from sealift.cli.progress import Progress, Style
 from sealift.cli.status import IN_PLACE, INTERRUPTED, PIPE_CLOSED, USAGE, exit_status
-from sealift.cli.summary import advice, as_json, table
+from sealift.cli.summary import advice, as_json, doctor_for, table
 from sealift.config import Settings
 from sealift.errors import ConfigError, RunError
 from sealift.model import Forecast, Summary
@@ -32,15 +32,17 @@ def run(command: Command, settings: Settings, display: Display, console: Console
     """Run mirror, get or plan, and return the exit status. Raises ConfigError."""
     words = command.words
     if command.verb == "plan" or command.layer.values.get("dry-run"):
-        return foresee(partial(_plan, words, settings), display, console)
+        return foresee(partial(_plan, words, settings), display, console, source=words[0])
     if command.verb == "mirror":
-        return transfer("mirror", partial(_mirror, words, settings), display, console, dest=words[-1])
+        work = partial(_mirror, words, settings)
+        return transfer("mirror", work, display, console, source=words[0], dest=words[-1])
     version = cast("str | None", command.layer.values.get("version-id"))
     if words[1:] != ("-",):
-        return transfer("get", partial(_get, words, settings, version), display, console)
+        return transfer("get", partial(_get, words, settings, version), display, console, source=words[0])
     if display.json:
         raise ConfigError("the object and --json cannot both go to standard output: name a file, or leave --json out")
-    return transfer("get", partial(_get_to_stdout, words[0], settings, version), display, console, pipes=True)
+    work = partial(_get_to_stdout, words[0], settings, version)
+    return transfer("get", work, display, console, source=words[0], pipes=True)
 
 
 def serve(command: Command, display: Display, console: Console) -> int:
@@ -61,10 +63,11 @@ def transfer(
     display: Display,
     console: Console,
     *,
+    source: str,
     pipes: bool = False,
     dest: str = "",
 ) -> int:
-    """Run `work`, show how it goes and what came of it, and return the exit status.
+    """Run `work`, show how it goes and what came of it, and return the exit status. `source` is what it is about.
 
     `dest` is the destination, for the metrics.
     `pipes` says that standard output is where the object goes, and nothing else.
@@ -84,7 +87,7 @@ def transfer(
             for line in table(summary, of_one=verb == "get"):
                 console.out(line)
         console.flush()
-    _conclude(verb, status, summary, ended, display, console)
+    _conclude(verb, status, summary, ended, display, console, source)
     return status
 
 
@@ -98,8 +101,8 @@ def write_metrics(path: Path, dest: Path, status: int, summary: Summary, console
         console.err(f"warning: {path} cannot be written: {error.strerror}", "warning")
 
 
-def foresee(work: Callable[[Observer], Awaitable[Forecast]], display: Display, console: Console) -> int:
-    """Run the plan `work`, print it, and return the exit status."""
+def foresee(work: Callable[[Observer], Awaitable[Forecast]], display: Display, console: Console, *, source: str) -> int:
+    """Run the plan `work`, print it, and return the exit status. `source` is what it is about."""
     lines = not display.json and not display.quiet
     progress = Progress(
         console,
@@ -126,7 +129,7 @@ def foresee(work: Callable[[Observer], Awaitable[Forecast]], display: Display, c
             for line in totals(forecast):
                 console.out(line)
         console.flush()
-    _conclude("plan", status, forecast, ended, display, console)
+    _conclude("plan", status, forecast, ended, display, console, source)
     return status
 
 
@@ -282,10 +285,13 @@ def _conclude(
     ended: Ended[Summary] | Ended[Forecast],
     display: Display,
     console: Console,
+    source: str,
 ) -> None:
     """Say on standard error why the run did not end well, and what to do."""
     told = verb == "get" and isinstance(ended.error, RunError) and result.failed
     if ended.error is not None and not told:  # of one object, the failure is the run's
         say(ended.error, console, verbose=display.verbose)
+    if command := doctor_for(result, ended.error, source):
+        console.err(f"sealift: what has to be granted, and in which policy, is what this says: {command}")
     if status not in (IN_PLACE, USAGE, PIPE_CLOSED) and not display.quiet:
         console.err(f"sealift: {advice(verb, status, result)}", "error")

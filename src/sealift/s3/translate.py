@@ -219,7 +219,7 @@ def _denied(refusal: Refusal) -> SealiftError:
 def _explained(denial: Denial) -> str:
     """Say who lacks which permission on what, and which policy grants it."""
     resource = denial.resource or "the object's KMS key"
-    return f"{denial.principal} lacks {denial.action} on {resource}: {_remedy(denial, resource)}"
+    return f"{denial.principal or 'the caller'} lacks {denial.action} on {resource}: {_remedy(denial, resource)}"
 
 
 def _remedy(denial: Denial, resource: str) -> str:

@@ -1,0 +1,104 @@
+"""Whether it is worth going on when everything is refused: some thousands of refusals, and not a single byte.
+
+1. Refusals are counted as long as nothing was granted.
+2. At a thousand, a byte is asked of some objects from all over the sources, as there may be other keys elsewhere.
+3. If one is given, the run goes on, and asks again at twice as many. If none is, there is nothing to go on for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import anyio
+
+from sealift.denial import PLAIN
+from sealift.errors import AccessError, ObjectError, Refused
+from sealift.model import ByteRange, Ending, Outcome, Part, RemoteObject
+from sealift.refusals import is_refusal
+from sealift.s3.store import ObjectStore
+from sealift.sampling import HEADS
+from sealift.survey import evenly, spread
+from sealift.tally import Tally, Unobserved
+from sealift.taskgroups import ungrouped
+
+ENOUGH = 1000
+"""Refusals in a row before the others are asked: a page of the listing, at $0.0004 for the GETs."""
+
+SAMPLE = 100
+"""Objects that are asked. Where one of twenty can be read, that is missed once in 170 times (0.95¹⁰⁰)."""
+
+Pick = Callable[[Sequence[RemoteObject]], Sequence[RemoteObject]]
+
+
+class Hopeless(Unobserved):
+    """Watches a run, and ends it where nothing can be read. One call an object, and two comparisons."""
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+        self._enough = ENOUGH
+        self._granted = False
+        self._due = anyio.Event()
+
+    def ended(self, outcome: Outcome) -> None:
+        """See `Observer.ended`."""
+        if outcome.ending is Ending.DOWNLOADED:
+            # A directory marker takes no GET.
+            self._granted = self._granted or not outcome.key.endswith("/")
+        elif outcome.ending is Ending.FAILED and self._tally.turned_away >= self._enough:
+            self._due.set()
+
+    def in_place(self, objects: int, outcomes: Callable[[], Iterator[Outcome]]) -> None:
+        """See `Observer.in_place`: no GET was sent for those."""
+
+    async def watch(self, store: ObjectStore, places: Sequence[tuple[str, str]], pick: Pick) -> None:
+        """Wait until there is reason to ask, and ask objects under `places`, buckets and prefixes.
+
+        `pick` leaves those that the run is about. Raises AccessError where nothing can be read.
+        """
+        while True:
+            await self._due.wait()
+            if self._granted or self._tally.bytes:
+                return
+            error = await _none_readable(store, places, pick)
+            if error is not None:
+                raise AccessError(
+                    f"nothing can be read: {self._tally.turned_away:,} objects in a row were refused, and so is a "
+                    f"sample from all over the sources; the last one: {error.message}",
+                    code="AccessDenied",
+                    denial=error.denial if isinstance(error, Refused) else PLAIN,
+                )
+            self._enough = 2 * self._tally.turned_away
+            self._due = anyio.Event()
+
+
+async def _none_readable(store: ObjectStore, places: Sequence[tuple[str, str]], pick: Pick) -> ObjectError | None:
+    """Return why an object of a sample cannot be read, if none can; None where that is not sure."""
+    objects: list[RemoteObject] = []
+    for bucket, prefix in places:
+        try:
+            objects += evenly(pick((await spread(store, bucket, prefix)).objects), SAMPLE)
+        except AccessError:  # a file names what is to be mirrored, and nobody may list
+            return None
+    left = iter(evenly(objects, SAMPLE))
+    refused: list[ObjectError] = []
+    sure = True
+
+    async def ask(scope: anyio.CancelScope) -> None:
+        nonlocal sure
+        for remote in left:
+            whole = remote.size == 0
+            try:
+                async with store.open(remote, Part(ByteRange(0, 0 if whole else 1), whole=whole)):
+                    sure = False
+            except ObjectError as error:
+                sure = sure and is_refusal(error)
+                refused.append(error)
+            if not sure:
+                scope.cancel()
+                return
+
+    with ungrouped():
+        async with anyio.create_task_group() as together:
+            for _ in range(HEADS):
+                together.start_soon(ask, together.cancel_scope)
+    return refused[-1] if sure and refused else None
