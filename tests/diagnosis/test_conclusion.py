@@ -11,7 +11,16 @@ from sealift.denial import read_denial
 from sealift.diagnosis.conclusion import conclude
 from sealift.diagnosis.facts import BucketSeen, Caller, Endpoint, Examined, Facts, Identity, KeySeen, Question, Unseen
 from sealift.diagnosis.findings import Diagnosis, Link
-from sealift.errors import AccessError, CredentialsError, Permanent, Refused, SealiftError, SourceError, Throttled
+from sealift.errors import (
+    AccessError,
+    CredentialsError,
+    Permanent,
+    Refused,
+    SealiftError,
+    SourceError,
+    Throttled,
+    Transient,
+)
 from sealift.model import Encryption, RemoteObject
 from sealift.s3.translate import Refusal, translate
 from tests.support.awserrors import AWS_ERRORS
@@ -171,6 +180,14 @@ def test_throttling_is_no_refusal():
     diagnosis = concluded(objects=(examined(get=slow),))
     assert links(diagnosis, "object")[1].state == "warning"
     assert diagnosis.cures == ()
+
+
+def test_where_whatever_was_tried_failed_it_is_the_sources_fault():
+    lost = Transient("S3 failed on 'data/x' (500 InternalError)", code="InternalError")
+    diagnosis = concluded(objects=(examined(get=lost), Examined(remote=remote("data/y"), encryption=SEALED)))
+    assert (diagnosis.exit_status, links(diagnosis, "object")[1].state) == (5, "refused")
+    diagnosis = concluded(objects=(examined(get=lost), examined()))
+    assert (diagnosis.exit_status, links(diagnosis, "object")[1].state) == (3, "warning")
 
 
 def test_awss_own_key_of_another_account_cannot_be_mended_by_a_policy():

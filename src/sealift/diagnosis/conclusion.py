@@ -13,7 +13,7 @@ from sealift.denial import Denial
 from sealift.diagnosis.cures import Case, cure, requester_has_to_pay
 from sealift.diagnosis.facts import Caller, Examined, Facts, KeySeen, Unseen
 from sealift.diagnosis.findings import Cure, Diagnosis, KeyFound, Link, Name, State
-from sealift.errors import ConfigError, CredentialsError, Permanent, Refused, SealiftError, SourceError
+from sealift.errors import ConfigError, CredentialsError, Permanent, Refused, SealiftError, SourceError, Transient
 from sealift.kmscost import Seen, predict
 from sealift.model import Encryption, KmsForecast, RemoteObject
 from sealift.policy.principal import Principal, remark_on
@@ -210,7 +210,14 @@ class _Conclusion:
         elif isinstance(error, Permanent):
             self._once("object", error.message)
         else:
-            self._note_once("object", "warning", error.message, "that tells nothing of permissions: run it again")
+            state: State = "refused" if self._down else "warning"
+            self._note_once("object", state, error.message, "that tells nothing of permissions: run it again")
+
+    @property
+    def _down(self) -> bool:
+        """Whether S3 or KMS failed at whatever was tried."""
+        tried = [each for each in self._facts.objects if each.tried]
+        return bool(tried) and all(isinstance(each.get, Transient) for each in tried)
 
     def _once(self, name: Name, found: str, todo: str = "") -> None:
         self._note_once(name, "refused", found, todo)
@@ -347,7 +354,7 @@ class _Conclusion:
     def diagnosis(self) -> Diagnosis:
         """Return all of it."""
         facts = self._facts
-        at_source = facts.broken is not None and not isinstance(facts.broken, CredentialsError)
+        at_source = self._down or (facts.broken is not None and not isinstance(facts.broken, CredentialsError))
         refused = bool(self._cures) or any(link.state == "refused" for link in self._links)
         return Diagnosis(
             source=facts.question.source,

@@ -178,7 +178,8 @@ class _Maker:
     def __init__(self, case: Case, action: str, resource: str) -> None:
         self.case = case
         self.action = action
-        self.key = case.key or (resource if action.startswith("kms:") else "")
+        named = resource if action.startswith("kms:") else ""
+        self.key = named if account_of(named) else case.key or named
         """The key's ARN, of what is about a key."""
         self.of_resource: Where = (
             "key" if action.startswith("kms:") else "access-point" if case.scope.access_point else "bucket"
