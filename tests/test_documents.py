@@ -6,15 +6,17 @@ import ast
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from sealift import partial
+from sealift.cli import main
 from sealift.cli.arguments import VERBS
 from sealift.cli.options import OPTIONS
 from sealift.cli.status import FAILED, IN_PLACE, INTERRUPTED, PIPE_CLOSED, USAGE
@@ -178,47 +180,50 @@ def test_the_python_examples_run(document: str, tmp_path: Path) -> None:
     assert (tmp_path / "2026.csv").read_bytes() == b"a,b\n1,2\n"
 
 
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[[str, str], list[str]]:
+    """Runs a command of a console session against a server, and returns the lines that it prints."""
+
+    def run(command: str, url: str) -> list[str]:
+        for name, value in (bare_environment(url) | {"AWS_REGION": "eu-central-1"}).items():
+            monkeypatch.setenv(name, value)
+        main(shlex.split(command)[1:])
+        said = capfd.readouterr()
+        return [*said.out.splitlines(), *said.err.splitlines()]
+
+    return run
+
+
 @pytest.mark.parametrize("case", CASES)
-def test_the_cases_of_permissions_are_what_happens(case: str, tmp_path: Path) -> None:
+def test_the_cases_of_permissions_are_what_happens(
+    case: str, tmp_path: Path, typed: Callable[[str, str], list[str]]
+) -> None:
     document = (ROOT / "docs" / "permissions.md").read_text(encoding="utf-8")
     (told,) = (part for part in document.split("\n## ") if f"accountserver {case} policies/`\n" in part)
     sessions = re.findall(r"```console\n(.*?)```", told, re.DOTALL)
     assert len(sessions) >= 2
     with FaultServerThread(AccountServer(granted(**CASES[case]), tmp_path)) as server:
-        environment = bare_environment(server.url) | {"AWS_REGION": "eu-central-1"}
-
-        def typed(command: str) -> str:
-            words = [sys.executable, "-m", *command.split()]
-            return subprocess.run(
-                words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-            ).stdout
-
         for session in sessions:
             for command, said in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", session, re.MULTILINE):
-                assert typed(command).splitlines() == said.splitlines()
-            for remedy in (
-                remedy
-                for cure in json.loads(typed("sealift doctor --json -q s3://amzn-s3-demo-bucket/data/"))["cures"]
-                for remedy in cure["remedies"]
-                if remedy["act"] == "allow"
-            ):
-                pasted_into = tmp_path / f"{remedy['policy']}.json"
-                policy = json.loads(pasted_into.read_text(encoding="utf-8"))
-                policy["Statement"] += remedy["statements"]
-                pasted_into.write_text(json.dumps(policy), encoding="utf-8")
+                assert typed(command, server.url) == said.splitlines()
+            (line,) = typed("sealift doctor --json -q s3://amzn-s3-demo-bucket/data/", server.url)
+            for remedy in (each for cure in json.loads(line)["cures"] for each in cure["remedies"]):
+                if remedy["act"] == "allow":
+                    pasted_into = tmp_path / f"{remedy['policy']}.json"
+                    policy = json.loads(pasted_into.read_text(encoding="utf-8"))
+                    policy["Statement"] += remedy["statements"]
+                    pasted_into.write_text(json.dumps(policy), encoding="utf-8")
     assert sessions[-1].splitlines()[1] == "sealed and lifted"
 
 
 @pytest.mark.parametrize("thread", THREADS)
-def test_refusals_that_nobody_could_read_are_explained_as_troubleshooting_shows(thread: str) -> None:
+def test_refusals_that_nobody_could_read_are_explained_as_troubleshooting_shows(
+    thread: str, typed: Callable[[str, str], list[str]]
+) -> None:
     document = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     (session,) = re.findall(rf"\*\*{re.escape(thread)}\.\*\*.*?```console\n(.*?)```", document, re.DOTALL)
     command, *shown = session.splitlines()
     with FaultServerThread(AccountServer(granted(**THREADS[thread]))) as server:
-        words = [sys.executable, "-m", *command.removeprefix("$ ").split()]
-        environment = bare_environment(server.url) | {"AWS_REGION": "eu-central-1"}
-        said = subprocess.run(words, env=environment, capture_output=True, text=True)
-    assert said.returncode == 3
-    lines = iter(said.stdout.splitlines())
+        lines = iter(typed(command.removeprefix("$ "), server.url))
     assert all(line == "…" or line in lines for line in shown)
     assert len(shown) >= 3

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
         TransferSettings,
         TransportChoice,
     )
+    from sealift.diagnosis.findings import Diagnosis
+    from sealift.doctoring import doctor
     from sealift.errors import (
         AccessError,
         ConfigError,
@@ -51,6 +53,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "mirroring": ("mirror", "plan"),
     "getting": ("get", "get_to_stream"),
+    "doctoring": ("doctor",),
+    "diagnosis.findings": ("Diagnosis",),
     "config": (
         "Adopt",
         "Check",
@@ -89,6 +93,7 @@ __all__ = [
     "ConfigError",
     "ConnectionSettings",
     "CredentialsError",
+    "Diagnosis",
     "Durability",
     "Failure",
     "Filter",
@@ -111,6 +116,7 @@ __all__ = [
     "TransferSettings",
     "TransportChoice",
     "__version__",
+    "doctor",
     "get",
     "get_to_stream",
     "mirror",

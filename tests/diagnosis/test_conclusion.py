@@ -256,6 +256,18 @@ def test_unusable_keys_are_told_without_the_objects_names():
     assert "data/x" not in found[0].found
 
 
+@pytest.mark.parametrize(
+    ("quota", "state", "said"),
+    [
+        (20_000.0, "ok", "KMS allows the account 20,000 symmetric requests a second in eu-central-1"),
+        (Unseen("AccessDenied", "no"), "unseen", "no: the default quota of eu-central-1 is taken"),
+    ],
+)
+def test_the_accounts_quota_is_told_or_that_nobody_may_ask(quota, state, said):
+    (link,) = links(concluded(quota=quota), "quota")
+    assert (link.state, link.found) == (state, said)
+
+
 def test_a_forecast_for_more_than_was_seen_is_for_a_million_gets():
     diagnosis = concluded(whole=False, quota=500.0)
     assert diagnosis.kms is not None

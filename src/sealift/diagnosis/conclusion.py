@@ -236,6 +236,11 @@ class _Conclusion:
             if each.encryption is not None and each.encryption.kms_key_id
         ):
             self._key(arn)
+        quota, region = self._facts.quota, region_of(self._found[0].arn) if self._found else ""
+        if isinstance(quota, float):
+            self._note("quota", "ok", f"KMS allows the account {quota:,.10g} symmetric requests a second in {region}")
+        elif quota is not None:
+            self._note("quota", "unseen", f"{_said(quota)}: the default quota of {region or 'most Regions'} is taken")
 
     def _key(self, arn: str) -> None:
         mine = [each for each in self._facts.objects if each.encryption and each.encryption.kms_key_id == arn]
