@@ -7,22 +7,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import anyio
 
 from sealift.denial import PLAIN
 from sealift.errors import AccessError, ObjectError, Refused
-from sealift.model import ByteRange, Ending, Outcome, Part, RemoteObject
+from sealift.model import ByteRange, Part, RemoteObject
 from sealift.refusals import is_refusal
 from sealift.s3.store import ObjectStore
 from sealift.sampling import HEADS
 from sealift.survey import evenly, spread
-from sealift.tally import Tally, Unobserved
+from sealift.tally import Tally
 from sealift.taskgroups import ungrouped
 
 ENOUGH = 1000
-"""Refusals in a row before the others are asked: a page of the listing, at $0.0004 for the GETs."""
+"""Refusals without a byte before the others are asked: a page of the listing, at $0.0004 for the GETs."""
 
 SAMPLE = 100
 """Objects that are asked. Where one of twenty can be read, that is missed once in 170 times (0.95¹⁰⁰)."""
@@ -30,25 +30,18 @@ SAMPLE = 100
 Pick = Callable[[Sequence[RemoteObject]], Sequence[RemoteObject]]
 
 
-class Hopeless(Unobserved):
-    """Watches a run, and ends it where nothing can be read. One call an object, and two comparisons."""
+class Hopeless:
+    """Watches a run's refusals, and ends it where nothing can be read. Costs nothing where nothing is refused."""
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
         self._enough = ENOUGH
-        self._granted = False
         self._due = anyio.Event()
+        tally.turned_away_again = self._count
 
-    def ended(self, outcome: Outcome) -> None:
-        """See `Observer.ended`."""
-        if outcome.ending is Ending.DOWNLOADED:
-            # A directory marker takes no GET.
-            self._granted = self._granted or not outcome.key.endswith("/")
-        elif outcome.ending is Ending.FAILED and self._tally.turned_away >= self._enough:
+    def _count(self) -> None:
+        if self._tally.turned_away >= self._enough:
             self._due.set()
-
-    def in_place(self, objects: int, outcomes: Callable[[], Iterator[Outcome]]) -> None:
-        """See `Observer.in_place`: no GET was sent for those."""
 
     async def watch(self, store: ObjectStore, places: Sequence[tuple[str, str]], pick: Pick) -> None:
         """Wait until there is reason to ask, and ask objects under `places`, buckets and prefixes.
@@ -57,12 +50,12 @@ class Hopeless(Unobserved):
         """
         while True:
             await self._due.wait()
-            if self._granted or self._tally.bytes:
+            if self._tally.bytes:
                 return
             error = await _none_readable(store, places, pick)
             if error is not None:
                 raise AccessError(
-                    f"nothing can be read: {self._tally.turned_away:,} objects in a row were refused, and so is a "
+                    f"nothing can be read: {self._tally.turned_away:,} objects were refused, and so is a "
                     f"sample from all over the sources; the last one: {error.message}",
                     code="AccessDenied",
                     denial=error.denial if isinstance(error, Refused) else PLAIN,

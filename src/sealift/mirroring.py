@@ -128,7 +128,6 @@ async def mirror(
             state = whole if shard is None else part_of(whole, shard)
             log = await run_sync(_begin_log, destination, settings, sources)
             observers.add(log)
-            observers.add(run.hopeless)
             with (
                 log.telling_how(),
                 await run_sync(_open_ledger, whole, settings, run) or nullcontext() as ledger,
@@ -327,7 +326,7 @@ class Run:
         self._escaped = 0
         self._listed: Listed | None = None
         self._nothing_under_some = False
-        self.hopeless = Hopeless(tally)
+        self._hopeless = Hopeless(tally)
 
     def summary(self) -> Summary:
         """Return what was done up to now."""
@@ -460,7 +459,7 @@ class Run:
             return [remote for remote in objects if self._ownership.covers(remote.bucket, remote.key)]
 
         with suppress(SourceError, ObjectError, ConfigError):  # whoever lists it says why
-            await self.hopeless.watch(store, places, pick)
+            await self._hopeless.watch(store, places, pick)
 
     async def _mirror(
         self, store: PersistentStore, destination: Destination, ledger: Ledger | None, recorder: Recorder

@@ -172,6 +172,8 @@ class Tally:
     """Failures that are refusals: if there is nothing else, nothing could be read at all."""
     turned_away: int = 0
     """The same, with those whose key nobody can use."""
+    turned_away_again: Callable[[], None] = lambda: None
+    """Hears of each of those."""
     refusals: Refusals = field(default_factory=Refusals)
 
     def list(self, objects: int) -> None:
@@ -219,8 +221,10 @@ class Tally:
             self.end(Outcome(Ending.SKIPPED, remote.bucket, remote.key, remote.size, message=message))
             return
         self.refused += isinstance(error, Refused)
-        self.turned_away += is_refusal(error)
-        self.refusals.add(remote, error)
+        if is_refusal(error):
+            self.turned_away += 1
+            self.refusals.add(remote, error)
+            self.turned_away_again()
         if len(self.failures) < FAILURES_IN_SUMMARY:
             self.failures.append(Failure(remote.bucket, remote.key, error.code, error.message))
         self.end(

@@ -12,6 +12,7 @@ import pytest
 from sealift.cli import main
 from tests.support.accounts import BODY, BUCKET, KEYS, ONE, PREFIX, THREE, TWO, granted
 from tests.support.accountserver import AccountServer
+from tests.support.awserrors import AWS_ERRORS
 from tests.support.faultserver import FaultServerThread
 from tests.support.mending import ROUNDS, SOURCE
 
@@ -138,3 +139,13 @@ def test_credentials_that_are_refused_end_it(
     model.access_key_refusal = "InvalidAccessKeyId"
     assert main(["doctor", SOURCE]) == 3
     assert "REFUSED   credentials" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("model", [{}], indirect=True)
+def test_a_bucket_in_another_region_is_the_sources_fault_and_the_region_is_named(
+    model: AccountServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (moved,) = (error for error in AWS_ERRORS if error.name == "authorization_header_malformed")
+    model.fault(op="list", do=moved.answer(), times=None)
+    assert main(["doctor", SOURCE]) == 5
+    assert "it is in eu-central-1: run with --region eu-central-1" in capsys.readouterr().out
