@@ -62,6 +62,15 @@ def test_jobs_run_in_their_order_and_say_what_they_did(server: FaultServer, file
     assert keys == ["a/a.txt", "b/b.txt", "c/c.txt"]
 
 
+def test_a_job_that_is_refused_names_the_command_that_explains_it(
+    server: FaultServer, file: Path, capsys: Captured
+) -> None:
+    server.fault(op="get", key="b/b.txt", do=Answer(403, "AccessDenied", "Access Denied"), times=None)
+    assert main(["run", str(file), "b"]) == 3
+    assert "b: what has to be granted, and in which policy" in (said := capsys.readouterr().err)
+    assert "sealift doctor s3://bucket/b/b.txt\n" in said
+
+
 def test_only_those_that_are_named_run(server: FaultServer, file: Path, capsys: Captured) -> None:
     assert main(["run", str(file), "c", "a", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
@@ -217,6 +226,7 @@ def test_each_job_may_have_metrics(server: FaultServer, file: Path, capsys: Capt
 def test_all_that_jobs_say_may_be_json(server: FaultServer, file: Path, capsys: Captured) -> None:
     server.fault(op="get", key="b/b.txt", do=Answer(400, "KMS.DisabledException", "It is disabled"), times=None)
     assert main(["run", str(file), "b", "--log-format", "json"]) == 1
-    failed, advice = map(json.loads, capsys.readouterr().err.splitlines())
+    failed, explained, advice = map(json.loads, capsys.readouterr().err.splitlines())
+    assert "sealift doctor s3://bucket/b/b.txt" in explained["message"]
     assert failed.items() >= {"job": "b", "level": "error", "key": "b/b.txt", "error": "KMS.DisabledException"}.items()
     assert advice["job"] == "b"

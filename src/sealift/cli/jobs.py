@@ -30,7 +30,7 @@ from sealift.cli.layers import Display
 from sealift.cli.printable import redacted
 from sealift.cli.progress import Progress
 from sealift.cli.status import FAILED, IN_PLACE, INTERRUPTED, USAGE, exit_status
-from sealift.cli.summary import advice, table
+from sealift.cli.summary import EXPLAINED, advice, doctor_for, table
 from sealift.cli.verbs import reached, style_of, write_metrics
 from sealift.errors import ConfigError, SealiftError
 from sealift.mirroring import mirror
@@ -175,6 +175,8 @@ class _Running:
         if error is not None:
             say(error, console, verbose=display.verbose)
         summary = summary or reached(error, progress)
+        if command := doctor_for(summary, error, job.sources[0]):
+            console.err(EXPLAINED.format(command=command))
         return result(
             status=FAILED if cut else exit_status(summary, error),
             summary=summary,

@@ -12,6 +12,7 @@ from sealift.cli.status import FAILED, INTERRUPTED
 from sealift.errors import AccessError
 from sealift.model import Failure, Forecast, RefusedObjects, Summary
 
+EXPLAINED = "what has to be granted, and in which policy, is what this says: {command}"
 CUT_SHORT = "and more: the listing did not reach its end"
 
 

@@ -16,7 +16,7 @@ from sealift.cli.forecast import Foreseen, totals
 from sealift.cli.layers import Display
 from sealift.cli.progress import Progress, Style
 from sealift.cli.status import IN_PLACE, INTERRUPTED, PIPE_CLOSED, USAGE, exit_status
-from sealift.cli.summary import advice, as_json, doctor_for, table
+from sealift.cli.summary import EXPLAINED, advice, as_json, doctor_for, table
 from sealift.config import Settings
 from sealift.errors import ConfigError, RunError
 from sealift.model import Forecast, Summary
@@ -292,6 +292,6 @@ def _conclude(
     if ended.error is not None and not told:  # of one object, the failure is the run's
         say(ended.error, console, verbose=display.verbose)
     if command := doctor_for(result, ended.error, source):
-        console.err(f"sealift: what has to be granted, and in which policy, is what this says: {command}")
+        console.err(f"sealift: {EXPLAINED.format(command=command)}")
     if status not in (IN_PLACE, USAGE, PIPE_CLOSED) and not display.quiet:
         console.err(f"sealift: {advice(verb, status, result)}", "error")
