@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -95,22 +95,32 @@ async def test_unsigned_requests_have_no_caller():
         assert caller.code == "NotSigned"
 
 
-async def test_credentials_that_end_say_when(monkeypatch, tmp_path: Path):
+async def test_credentials_that_end_say_when(monkeypatch):
+    """As a container gets them, from an endpoint beside it."""
     ends = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
-    script = tmp_path / "credentials"
-    script.write_text(
-        "#!/bin/sh\n"
-        f'echo \'{{"Version": 1, "AccessKeyId": "AKIDEXAMPLE", "SecretAccessKey": "x", "SessionToken": "y", '
-        f'"Expiration": "{ends.isoformat()}"}}\'\n'
-    )
-    script.chmod(0o700)
-    config = tmp_path / "config"
-    config.write_text(f"[profile p]\ncredential_process = {script}\nregion = us-east-1\n")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
-    async with AccountServer(granted()) as server, SdkLooks(ConnectionSettings(profile="p")) as looks:
+    given = {
+        "AccessKeyId": "AKIDEXAMPLE",
+        "SecretAccessKey": "not-a-secret",
+        "Token": "token",
+        "Expiration": ends.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+
+    async def give(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = json.dumps(given).encode()
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        await writer.drain()
+        writer.close()
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    async with await asyncio.start_server(give, "127.0.0.1", 0) as beside, AccountServer(granted()) as server:
+        port = beside.sockets[0].getsockname()[1]
+        monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"http://127.0.0.1:{port}/credentials")
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
-        identity = await looks.identity()
-    assert (identity.provider, identity.expires) == ("custom-process", ends)
+        async with SdkLooks(ConnectionSettings()) as looks:
+            identity = await looks.identity()
+    assert (identity.provider, identity.expires) == ("container-role", ends)
     assert isinstance(identity.caller, Caller)
 
 
