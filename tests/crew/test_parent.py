@@ -408,13 +408,16 @@ def test_an_interrupted_command_ends_its_workers(tmp_path):
         held = server.fault(op="get", do=Stall(1), after=150, times=None)
         command = [sys.executable, "-m", "sealift", "mirror", "s3://bucket", str(tmp_path), "--processes", "2"]
         command += ["--endpoint-url", server.url, "--concurrency", "4"]
-        process = subprocess.Popen(
+        with subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )
-        held.wait(4)
-        children = _children(process.pid)
-        os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(30) == 130
+        ) as process:
+            try:
+                held.wait(4)
+                children = _children(process.pid)
+                os.killpg(process.pid, signal.SIGINT)
+                assert process.wait(60) == 130
+            finally:
+                process.kill()
     assert all(map(ended, children))
 
 
