@@ -403,9 +403,9 @@ async def test_workers_and_lanes_together_keep_to_the_concurrency_that_was_chose
 
 def test_an_interrupted_command_ends_its_workers(tmp_path):
     with FaultServerThread() as server:
-        for number in range(300):
-            server.put("bucket", f"k{number:03}", b"body")
-        held = server.fault(op="get", do=Stall(1), after=150, times=None)
+        for number in range(2000):
+            server.put("bucket", f"k{number:04}", b"body")
+        held = server.fault(op="get", do=Stall(1), after=1000, times=None)
         command = [sys.executable, "-m", "sealift", "mirror", "s3://bucket", str(tmp_path), "--processes", "2"]
         command += ["--endpoint-url", server.url, "--concurrency", "4"]
         with subprocess.Popen(
@@ -418,20 +418,22 @@ def test_an_interrupted_command_ends_its_workers(tmp_path):
                 assert process.wait(60) == 130
             finally:
                 process.kill()
+    assert children
     assert all(map(ended, children))
 
 
 def test_a_run_that_follows_a_killed_one_waits_for_its_workers(tmp_path, monkeypatch):
     """They may be about to name a batch of files, which the next run must not write meanwhile."""
     with FaultServerThread() as server:
-        for number in range(300):
-            server.put("bucket", f"k{number:03}", b"body")
-        held = server.fault(op="get", do=Stall(1), after=150, times=None)
+        for number in range(2000):
+            server.put("bucket", f"k{number:04}", b"body")
+        held = server.fault(op="get", do=Stall(1), after=1000, times=None)
         command = [sys.executable, "-m", "sealift", "mirror", "s3://bucket", str(tmp_path), "--processes", "2"]
         command += ["--endpoint-url", server.url, "--concurrency", "4"]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             held.wait(4)
             children = _children(process.pid)
+            assert children
             for child in children:
                 os.kill(child, signal.SIGSTOP)
             process.kill()
@@ -457,8 +459,8 @@ def test_a_run_that_follows_a_killed_one_waits_for_its_workers(tmp_path, monkeyp
 
 
 def _children(parent):
-    found = Path(f"/proc/{parent}/task/{parent}/children").read_text()
-    return [int(pid) for pid in found.split()]
+    """Those of all its threads."""
+    return [int(pid) for each in Path(f"/proc/{parent}/task").glob("*/children") for pid in each.read_text().split()]
 
 
 def test_a_worker_starts_without_the_sdk():
