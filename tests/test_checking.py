@@ -52,7 +52,7 @@ def watcher():
 
 
 def checker(store, pace, watcher):
-    return Checker(store, pace, Tally(watcher, 0.0), TWO_ATTEMPTS)
+    return Checker(store, lambda _: pace, Tally(watcher, 0.0), TWO_ATTEMPTS)
 
 
 async def test_an_outage_of_kms_costs_no_attempts(watcher, monkeypatch):

@@ -9,7 +9,15 @@ import pytest
 from anyio.to_thread import run_sync
 
 import sealift
-from sealift import AccessError, ConfigError, LocalStorageError, RetrySettings, SourceError, TransferSettings
+from sealift import (
+    AccessError,
+    ConfigError,
+    KmsSettings,
+    LocalStorageError,
+    RetrySettings,
+    SourceError,
+    TransferSettings,
+)
 from tests.support.faultserver import (
     Answer,
     FaultServer,
@@ -28,6 +36,7 @@ pytestmark = pytest.mark.anyio
 KIB, MIB = 1024, 1024 * 1024
 SIZE = 1000 * KIB + 17
 SMALL_PARTS = TransferSettings(part_size=64 * KIB, concurrency=4)
+KMS_SLOW_DOWN = Answer(503, "SlowDown", "Please reduce your request rate for operations involving AWS KMS.")
 
 
 @pytest.fixture
@@ -302,6 +311,34 @@ async def test_a_body_that_breaks_off_is_continued_and_nothing_is_written_twice(
     summary = await pipe.receive(server, transfer=SMALL_PARTS)
     assert pipe.data == LARGE
     assert (summary.bytes, summary.retries) == (SIZE, 5)
+
+
+async def test_what_kms_refuses_of_a_stream_is_asked_for_again_at_the_pace_that_it_allows(server):
+    server.fault(op="get", do=KMS_SLOW_DOWN, times=5)
+    pipe, watcher = Pipe(), Watcher()
+    summary = await pipe.receive(server, observer=watcher, transfer=SMALL_PARTS)
+    assert pipe.data == LARGE
+    assert (summary.kms_throttled, summary.retries) == (5, 0)
+    assert summary.kms.requests == server.kms_calls + 5
+    assert summary.kms.quota is not None
+    assert watcher.samples[-1].kms_rate is not None
+
+
+async def test_a_stream_keeps_to_a_cap_as_well(server):
+    pipe = Pipe()
+    summary = await pipe.receive(server, transfer=SMALL_PARTS, kms=KmsSettings(rps=12))
+    assert pipe.data == LARGE
+    assert summary.kms.requests == server.kms_calls == 17, "16 parts, and a HEAD for the checksum"
+    assert summary.kms.wait_seconds > 0
+
+
+async def test_a_stream_of_what_needs_no_kms_call_waits_for_no_cap(server):
+    server.put("bucket", "large", Generated(SIZE, seed=1), kms_key=None)
+    pipe = Pipe()
+    with anyio.fail_after(5):
+        await pipe.receive(server, transfer=SMALL_PARTS, kms=KmsSettings(rps=2))
+    assert pipe.data == LARGE
+    assert server.kms_calls == 0
 
 
 async def test_an_empty_object_is_an_empty_stream(server):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import deque
 
 import pytest
 from benchmarks.kms.fleet import Kind, Single, shared, single
@@ -9,7 +10,7 @@ from benchmarks.kms.simulation import Run, simulate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealift.governor import CATCH_UP, JITTER, LEAST, MOST, PATIENCE, PROBES, WINDOW, Governor
+from sealift.governor import CATCH_UP, JITTER, LEAST, MOST, PATIENCE, PROBES, WINDOW, Cap, Governor
 
 # Seconds passed, requests wanted, of those under way: how many succeed and how many are refused, how many never go out.
 steps = st.lists(
@@ -23,8 +24,9 @@ def sends(governor: Governor, history: list[tuple[float, int, int, int, int]]) -
     """Let the history happen; return when requests went out."""
     now, went_out, under_way, unsent = 0.0, [], [], 0
     for pause, most, succeed, refuse, back in history:
-        now += pause
-        governor.give_back(unsent)
+        taken, now = now, now + pause
+        for _ in range(unsent):
+            governor.give_back(taken)
         count = governor.take(now, most)
         assert 0 <= count <= most
         unsent = min(back, count)
@@ -281,7 +283,7 @@ def test_a_permit_that_was_given_back_can_be_taken_again() -> None:
     governor = Governor(1.0)
     assert governor.take(0.0, 5) == 1
     assert governor.take(0.0, 5) == 0
-    governor.give_back(1)
+    governor.give_back(0.0)
     assert governor.take(0.0, 5) == 1
 
 
@@ -289,10 +291,47 @@ def test_a_permit_that_is_given_back_late_lets_no_more_through_than_the_cap() ->
     governor = Governor(2.0)
     assert governor.take(0.0, 1) == 1
     assert governor.take(0.52, 1) == 1
-    governor.give_back(1)  # the first one
+    governor.give_back(0.1)  # the first one
     assert governor.take(0.6, 1) == 1
     assert governor.take(1.1, 5) == 0, "two have gone out since 0.52"
     assert governor.take(1.6, 5) >= 1
+
+
+def test_permits_that_are_not_needed_take_no_room_from_those_that_are() -> None:
+    """Of 200 requests a second half turn out to need none, 50 ms later: a cap of 100 holds little back."""
+    governor, late, needed = Governor(100.0), deque[float](), 0
+    for tick in range(2000):
+        now = tick * 0.005
+        while late and late[0] <= now - 0.05:
+            governor.give_back(late.popleft())
+        if governor.take(now, 1):
+            if tick % 2:
+                needed += 1
+            else:
+                late.append(now)
+    assert needed >= 0.9 * 100 * 2000 * 0.005
+
+
+def test_a_cap_is_shared_by_all_paces_that_have_it_in_common() -> None:
+    common = Cap(10.0)
+    one, other = Governor(common=common), Governor(8.0, common=common)
+    went_out = []
+    for tick in range(500):
+        now = tick * 0.01
+        went_out += [now] * (one.take(now, 1) + other.take(now, 1))
+    assert all(after - first >= WINDOW for first, after in zip(went_out, went_out[10:], strict=False))
+    assert len(went_out) >= 0.95 * 10 * 5
+
+
+def test_what_most_likely_needs_no_permit_counts_against_the_cap_until_it_is_known() -> None:
+    governor = Governor(3.0)
+    assert [governor.reserve(0.0) > 0 for _ in range(4)] == [False, False, False, True]
+    assert governor.take(0.0, 1) == 0
+    governor.free(0.0)
+    assert governor.take(0.1, 1) == 1
+    assert governor.reserve(0.2) > 0
+    assert governor.reserve(1.2) == 0
+    assert Governor().reserve(0.0) == 0
 
 
 @pytest.mark.parametrize("cap", [0.0, -1.0])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import anyio
@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sealift.line import Line, Queue, Ticket
+from sealift.line import Leave, Line, Queue, Ticket
 from sealift.model import ByteRange, Part
 
 both_loops = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
@@ -24,6 +24,7 @@ class Errand:
 
     count: int
     over: bool = False
+    leave: Leave | None = None
     parts: Iterator[Part] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -149,6 +150,222 @@ def test_nothing_new_is_handed_out_while_too_many_parts_wait() -> None:
     third = queue.take(6.0)
     assert isinstance(third, Ticket)
     assert third.part.range.start == 2
+
+
+class Tokens:
+    """A leave of which there are so many."""
+
+    rank = 1
+
+    def __init__(self, tokens: int) -> None:
+        self.tokens = tokens
+        self.taken = 0
+
+    def take(self) -> float:
+        if self.taken == self.tokens:
+            return 2.5
+        self.taken += 1
+        return 0.0
+
+    def give_back(self) -> None:
+        self.taken -= 1
+
+
+def gated(most_aside: int = 100) -> Queue[Errand]:
+    queue: Queue[Errand] = Queue(2, most_aside=most_aside)
+    queue.guard(lambda errand: errand.leave)
+    return queue
+
+
+def taken(queue: Queue[Errand], now: float = 0.0) -> Ticket[Errand]:
+    ticket = queue.take(now)
+    assert isinstance(ticket, Ticket)
+    return ticket
+
+
+def test_what_needs_no_leave_goes_past_what_waits_for_it() -> None:
+    queue, tokens = gated(), Tokens(1)
+    sealed, free, more = Errand(2, leave=tokens), Errand(1), Errand(1, leave=tokens)
+    for errand in (sealed, free, more):
+        queue.add(errand)
+    first = taken(queue)
+    assert (place_of(first), first.leave) == ((sealed, 0), tokens)
+    second = taken(queue)
+    assert (place_of(second), second.leave) == ((free, 0), None)
+    assert queue.take(10.0) == 12.5, "when leave is to be asked for again"
+    assert len(queue) == 0
+    assert list(queue) == [sealed, more]
+    tokens.tokens = 3
+    assert [place_of(taken(queue)) for _ in range(2)] == [(sealed, 1), (more, 0)]
+    assert queue.take(0.0) is None
+
+
+def test_a_part_that_comes_back_without_leave_goes_before_the_jobs_that_wait_for_the_same() -> None:
+    queue, tokens = gated(), Tokens(1)
+    one, two = Errand(1, leave=tokens), Errand(1, leave=tokens)
+    queue.add(one)
+    queue.add(two)
+    ticket = taken(queue)
+    assert queue.take(0.0) == 2.5
+    queue.put_back(ticket, 0.0)
+    assert queue.take(0.0) == 2.5
+    tokens.tokens = 3
+    assert taken(queue) is ticket
+    assert place_of(taken(queue)) == (two, 0)
+
+
+def test_each_kind_of_leave_has_its_turn() -> None:
+    queue, one, other = gated(), Tokens(0), Tokens(0)
+    for _ in range(3):
+        queue.add(Errand(1, leave=one))
+        queue.add(Errand(1, leave=other))
+    assert queue.take(0.0) == 2.5
+    one.tokens = other.tokens = 3
+    assert [taken(queue).leave for _ in range(6)] == [one, other] * 3
+
+
+def test_those_who_wait_for_leave_of_a_lower_rank_go_first() -> None:
+    queue, one, other = gated(), Tokens(0), Tokens(0)
+    other.rank = 0
+    for _ in range(2):
+        queue.add(Errand(1, leave=one))
+        queue.add(Errand(1, leave=other))
+    assert queue.take(0.0) == 2.5
+    one.tokens = other.tokens = 3
+    assert [taken(queue).leave for _ in range(4)] == [other, other, one, one]
+
+
+def test_a_job_that_needs_no_leave_any_more_is_called_in() -> None:
+    queue, tokens = gated(), Tokens(1)
+    waiting, sealed = Errand(1, leave=tokens), Errand(3, leave=tokens)
+    queue.add(sealed)
+    back = taken(queue)
+    queue.add(waiting)
+    assert queue.take(0.0) == 2.5
+    queue.put_back(back, 0.0)
+    assert queue.take(0.0) == 2.5
+    sealed.leave = None
+    queue.call_in(sealed)
+    assert taken(queue) is back
+    assert [place_of(taken(queue)) for _ in range(2)] == [(sealed, 1), (sealed, 2)]
+    assert queue.take(0.0) == 2.5, "the other one still waits"
+
+
+def test_those_who_stand_aside_and_turn_out_to_need_other_leave_or_none_get_it_when_their_turn_comes() -> None:
+    queue, tokens, others = gated(), Tokens(0), Tokens(1)
+    changed, freed = Errand(2, leave=tokens), Errand(1, leave=tokens)
+    queue.add(changed)
+    queue.add(freed)
+    assert queue.take(0.0) == 2.5
+    changed.leave, freed.leave = others, None
+    first, second = taken(queue), taken(queue)
+    assert {place_of(first), place_of(second)} == {(changed, 0), (freed, 0)}
+    assert {first.leave, second.leave} == {others, None}
+    assert (tokens.taken, others.taken) == (0, 1)
+    assert queue.take(0.0) == 2.5
+
+
+def test_nobody_looks_past_more_than_so_many_that_stand_aside() -> None:
+    queue, tokens = gated(most_aside=2), Tokens(0)
+    for _ in range(3):
+        queue.add(Errand(1, leave=tokens))
+    free = Errand(1)
+    queue.add(free)
+    assert queue.take(0.0) == 2.5
+    tokens.tokens = 1
+    assert taken(queue).leave is tokens
+    assert place_of(taken(queue)) == (free, 0)
+
+
+def test_a_failed_job_that_stands_aside_vanishes_and_takes_no_leave() -> None:
+    queue, tokens = gated(), Tokens(0)
+    failed, good = Errand(2, leave=tokens), Errand(1, leave=tokens)
+    queue.add(failed)
+    queue.add(good)
+    assert queue.take(0.0) == 2.5
+    failed.over = True
+    tokens.tokens = 1
+    assert place_of(taken(queue)) == (good, 0)
+    assert tokens.taken == 1
+    assert queue.take(0.0) is None
+
+
+def test_parts_that_stand_aside_can_be_dropped() -> None:
+    queue, tokens = gated(), Tokens(2)
+    errand = Errand(2, leave=tokens)
+    queue.add(errand)
+    parts = [taken(queue), taken(queue)]
+    for part in parts:
+        queue.put_back(part, 0.0)
+    assert queue.take(0.0) == 2.5
+    queue.drop(parts)
+    assert queue.take(0.0) is None
+
+
+class Rehearsal:
+    """A queue whose jobs need leave, and what came of its parts."""
+
+    def __init__(self, kinds: list[tuple[int, int | None]], chance: random.Random) -> None:
+        self.chance = chance
+        self.leaves = [Tokens(1), Tokens(1)]
+        self.errands = [Errand(count, leave=None if kind is None else self.leaves[kind]) for count, kind in kinds]
+        self.queue = gated(most_aside=3)
+        for errand in self.errands:
+            self.queue.add(errand)
+        self.out: list[Ticket[Errand]] = []
+        self.done: list[tuple[Errand, int]] = []
+        self.given_out = [0, 0]
+
+    def take(self) -> bool:
+        found = self.queue.take(0.0)
+        if not isinstance(found, Ticket):
+            return found is not None
+        assert found.leave is found.job.leave
+        for index, leave in enumerate(self.leaves):
+            self.given_out[index] += found.leave is leave
+        self.out.append(found)
+        return True
+
+    def put_back(self) -> None:
+        if self.out:
+            self.queue.put_back(self.out.pop(0), 0.0)
+
+    def finish(self) -> None:
+        if self.out:
+            self.done.append(place_of(self.out.pop(0)))
+
+    def let_go(self, more: int = 1) -> None:
+        for leave in self.leaves:
+            leave.tokens += more
+
+    def change(self) -> None:
+        if self.errands:
+            self.chance.choice(self.errands).leave = self.chance.choice([None, *self.leaves])
+
+
+@given(
+    kinds=st.lists(st.tuples(st.integers(1, 3), st.sampled_from([None, 0, 1])), max_size=12),
+    steps=st.lists(
+        st.sampled_from(
+            [*[Rehearsal.take] * 3, Rehearsal.put_back, Rehearsal.finish, Rehearsal.let_go, Rehearsal.change]
+        ),
+        max_size=80,
+    ),
+    chance=st.randoms(use_true_random=False),
+)
+def test_every_part_is_handed_out_with_its_leave_and_finished_once(
+    kinds: list[tuple[int, int | None]], steps: list[Callable[[Rehearsal], object]], chance: random.Random
+) -> None:
+    rehearsal = Rehearsal(kinds, chance)
+    for step in steps:
+        step(rehearsal)
+        assert rehearsal.given_out == [leave.taken for leave in rehearsal.leaves]
+    rehearsal.let_go(200)
+    while rehearsal.take() or rehearsal.out:
+        rehearsal.finish()
+    assert Counter(rehearsal.done) == Counter(
+        (errand, place) for errand in rehearsal.errands for place in range(errand.count)
+    )
 
 
 def test_the_remaining_parts_of_a_failed_job_vanish() -> None:

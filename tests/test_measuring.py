@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sealift.admission import Admission
+from sealift.config import KmsSettings
 from sealift.errors import ObjectError, Throttled, Transient
 from sealift.measuring import Sampler
 from sealift.model import Ending, Outcome
@@ -27,8 +29,9 @@ class Clock:
 def sampled() -> tuple[Sampler, Tally, Pace, Watcher, Clock]:
     clock, watcher = Clock(), Watcher()
     tally = Tally(watcher, clock.now)
-    pace = Pace(None, clock=clock.time)
-    return Sampler(tally, pace, lambda: 7, clock=clock.time), tally, pace, watcher, clock
+    admission = Admission(KmsSettings(), lambda _: "us-east-1", {}, clock=clock.time)
+    pace = admission.bucket("bucket").pace
+    return Sampler(tally, admission, lambda: 7, clock=clock.time), tally, pace, watcher, clock
 
 
 KMS, S3, LOST = Throttled("slow", service="kms"), Throttled("slow", service="s3"), Transient("lost")

@@ -466,6 +466,40 @@ async def test_one_object_that_s3_always_fails_on_is_no_outage(server, tmp_path)
     assert (summary.downloaded, summary.failed) == (19, 1)
 
 
+async def test_objects_that_need_no_kms_call_go_past_those_that_wait_for_one(server, tmp_path):
+    for number in range(6):
+        server.put("bucket", f"a/sealed-{number}", b"x")
+    for number in range(60):
+        server.put("bucket", f"z/free-{number}", b"x", bucket_key=True)
+    watcher = Watcher()
+    summary = await mirror(server, tmp_path, observer=watcher, kms=KmsSettings(rps=4))
+    keys = [outcome.key for outcome in watcher.outcomes]
+    assert (summary.downloaded, server.kms_calls) == (66, 6)
+    assert keys[-1].startswith("a/"), "of those that were first in line"
+    assert summary.kms.wait_seconds > 0
+
+
+async def test_what_s3_refuses_is_paced_by_itself_and_kms_is_not(server, tmp_path):
+    for number in range(40):
+        server.put("bucket", f"sealed-{number}", b"x")
+        server.put("bucket", f"open-{number}", b"x", kms_key=None)
+    server.fault(op="get", do=Answer(503, "SlowDown", "Please reduce your request rate."), times=10)
+    watcher = Watcher()
+    summary = await mirror(server, tmp_path, observer=watcher)
+    assert (summary.downloaded, summary.s3_throttled, summary.kms_throttled) == (80, 10, 0)
+    assert watcher.samples[-1].s3_rate is not None
+    assert (summary.kms.quota, summary.kms.wait_seconds) == (None, 0.0)
+
+
+async def test_a_key_store_that_cannot_keep_up_fails_nothing(server, tmp_path):
+    fill(server, {"k": b"x", "other": b"y"})
+    for error in AWS_ERRORS:
+        if error.name.startswith("kms_key_store"):
+            server.fault(op="get", key="k", do=error.answer(), times=3)
+    summary = await mirror(server, tmp_path)
+    assert (summary.downloaded, summary.kms_throttled, summary.retries) == (2, 3, 3)
+
+
 async def test_a_refusal_is_believed_over_a_header(server, tmp_path):
     server.put("bucket", "k", Generated(64 * KIB, seed=1), bucket_key=True)
     server.fault(op="get", do=KMS_SLOW_DOWN, times=1)

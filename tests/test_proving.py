@@ -6,10 +6,11 @@ import random
 import pytest
 
 from sealift import Adopt, StorageSettings
+from sealift.admission import Admission
 from sealift.checking import Checker
+from sealift.config import KmsSettings
 from sealift.destination import Destination
 from sealift.localpath import local_path
-from sealift.pacing import Pace
 from sealift.proving import AT_ONCE, Prover, Question
 from sealift.s3 import connected
 from sealift.tally import Tally
@@ -42,7 +43,7 @@ async def proven(server, dest, keys, *, kind=Destination, recorded=None):
                 Question(remotes[key], local_path(key, 1), destination.facts(local_path(key, 1)), recorded)
                 for key in keys
             ]
-            checker = Checker(store, Pace(None), tally, QUICK)
+            checker = Checker(store, Admission(KmsSettings(), store.region, {}).pace_for, tally, QUICK)
             return await Prover(destination, checker).prove(questions)
 
 

@@ -13,7 +13,7 @@ class _Paced:
     def __init__(self) -> None:
         self.pace: float | None = None
         self.meter = Meter()
-        self._permits = Permits(None)
+        self._permits = Permits()
         self._judged = float("-inf")
         self._cut = 0.0
 

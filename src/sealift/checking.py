@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import anyio
@@ -69,9 +69,12 @@ class Readable(Protocol):
 class Checker:
     """Holds files against S3's checksums. One for a whole run."""
 
-    def __init__(self, store: ObjectStore, pace: Pace, tally: Tally, settings: RetrySettings) -> None:
+    def __init__(
+        self, store: ObjectStore, pace_for: Callable[[RemoteObject], Pace], tally: Tally, settings: RetrySettings
+    ) -> None:
+        """`pace_for` says what paces the requests to KMS for an object."""
         self._store = store
-        self._pace = pace
+        self._pace_for = pace_for
         self._tally = tally
         self._settings = settings
 
@@ -120,9 +123,10 @@ class Checker:
         """
         attempts = Attempts()
         by_head = True
+        pace = self._pace_for(remote)
         while True:
             if charged:
-                await self._pace.permit()
+                await pace.permit()
             sent = time.monotonic()
             try:
                 told = await (self._store.checksum(remote) if by_head else self._told_by_get(remote))
@@ -134,9 +138,9 @@ class Checker:
                     failure = Throttled(error.message, service="kms", code=error.code)
                 by_kms = isinstance(failure, Throttled) and failure.service == "kms"
                 if charged and by_kms:
-                    say_if_back(self._pace.refused(sent), self._tally.observer)
+                    say_if_back(pace.refused(sent), self._tally.observer)
                 again = after(failure, attempts, self._settings, progressed=False, chance=random.random())
-                if again is None and charged and isinstance(failure, Transient) and self._is_outage():
+                if again is None and charged and isinstance(failure, Transient) and _is_down(pace):
                     again = Again(attempts, 0.0)  # it waits for a permit
                 if again is not None:
                     attempts = again.attempts
@@ -148,12 +152,8 @@ class Checker:
             else:
                 if charged:
                     self._tally.kms_requests += 1
-                    say_if_back(self._pace.succeeded(sent), self._tally.observer)
+                    say_if_back(pace.succeeded(sent), self._tally.observer)
                 return told
-
-    def _is_outage(self) -> bool:
-        outage = self._pace.outage
-        return outage.on and not outage.spent(time.monotonic())
 
     async def _told_by_get(self, remote: RemoteObject) -> Checksum | None:
         """Ask by a GET that is given up once its head is there: its refusal says what is the matter, a HEAD's does not.
@@ -216,6 +216,10 @@ class Checker:
             stop = min(at + SLICE, stretch.stop)
             await run_sync(_sum_up, file, ByteRange(at, stop), running)
             at = stop
+
+
+def _is_down(pace: Pace) -> bool:
+    return pace.outage.on and not pace.outage.spent(time.monotonic())
 
 
 def _by_guess(remote: RemoteObject, sums: Sums, told: Checksum) -> Checksum | None:

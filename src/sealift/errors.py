@@ -139,9 +139,12 @@ class Throttled(ObjectError):
         bucket: str = "",
         key: str = "",
         code: str | None = None,
+        key_store: bool = False,
     ) -> None:
+        """`key_store`: it is a custom key store of KMS's that did, which has quotas of its own."""
         super().__init__(message, bucket=bucket, key=key, code=code)
         self.service: Literal["kms", "s3"] = service
+        self.key_store = key_store
 
 
 class NotSent(Throttled):

@@ -24,6 +24,7 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.to_thread import run_sync
 
+from sealift.admission import Admission, Way
 from sealift.attempt import Attempt, Ended, Spot
 from sealift.checking import Checker
 from sealift.checksum import Checksum, Sums, summed_up
@@ -45,7 +46,7 @@ from sealift.errors import (
 )
 from sealift.line import MOST_RETURNED, Line, Ticket
 from sealift.model import ByteRange, Outcome, Part, RemoteObject
-from sealift.pacing import Pace, say_if_back
+from sealift.pacing import say_if_back
 from sealift.partial import Blocked, PartialFile, record_all
 from sealift.planning import MIB, part_size_under_quota, parts
 from sealift.ranges import merged, missing
@@ -134,6 +135,8 @@ class Job:
     """KMS has refused a part: that is believed, whatever headers say."""
     grown: int = 0
     """Bytes of its parts from now on, where they are more than `part_size`: KMS has refused some."""
+    to_open: bool = True
+    """Its partial file has to be opened before anything is asked for."""
     placed: bool = False
     """It has its final name already."""
     checksum: str = ""
@@ -155,6 +158,7 @@ class Job:
         size = self.remote.size
         if not self.done:
             self.due = size
+            self.to_open = size > self.part_size
             self.parts = parts(size, self.part_size, grown=lambda: self.grown)
             return
         left = missing(size, self.done)
@@ -197,7 +201,7 @@ class Fetcher:
         tally: Tally,
         tasks: TaskGroup,
         start_over: Callable[[Job, RemoteObject], Awaitable[None]],
-        pace: Pace,
+        admission: Admission,
     ) -> None:
         """`start_over` is called with an object's new version, and puts a new job for it in the line.
 
@@ -212,8 +216,10 @@ class Fetcher:
         self._tally = tally
         self._tasks = tasks
         self._start_over = start_over
-        self._pace = pace
-        self._checker = Checker(store, pace, tally, settings.retry)
+        self._admission = admission
+        self._checker = Checker(store, admission.pace_for, tally, settings.retry)
+        line.guard(admission.leave)
+        admission.look_again = line.look_again
         self._jobs: set[Job] = set()
         self._numbers = 0
         self._tickets: dict[int, Ticket[Job]] = {}
@@ -238,7 +244,8 @@ class Fetcher:
     async def take(self) -> Attempt | None:
         """See `Decider.take`."""
         while (ticket := await self._next()) is not None:
-            job = ticket.job
+            job, opens = ticket.job, ticket.job.to_open
+            ticket.waiting = False
             if not job.tickets:
                 self._jobs.add(job)
             job.tickets.add(ticket)
@@ -249,13 +256,27 @@ class Fetcher:
                     await self._open_partial(job)
                 except ObjectError as error:
                     self._fail(job, error)
-            if not await self._permitted(ticket):
-                self._line.done()
+            job.to_open = False
+            if opens and not job.over and self._admission.leave(job) is not None:
+                ticket.waiting = True
+                self._line.put_back(ticket, 0.0)
                 continue
+            if (
+                not ticket.part.whole
+                and not job.over
+                and isinstance(ticket.leave, Way)
+                and ticket.leave.pace is not None
+            ):
+                if ticket.stood_aside and not job.grown:  # it is KMS that limits the run
+                    self._grow(job)
+                if job.grown:
+                    self._join(ticket)
             part = ticket.part
             if job.over or not (part.whole or part.range):
                 # Failed meanwhile; or nothing is left to fetch: the last attempt failed after the last byte, or the
                 # last run ended before the object was in place.
+                if ticket.leave is not None:
+                    ticket.leave.give_back()
                 self._settle(ticket)
                 continue
             self._numbers += 1
@@ -266,24 +287,6 @@ class Fetcher:
             return Attempt(self._numbers, job.remote, part, self._landing.name(job), spot)
         return None
 
-    async def _permitted(self, ticket: Ticket[Job]) -> bool:
-        """Wait until a part may be asked for; False if another part has taken it in meanwhile."""
-        job, part = ticket.job, ticket.part
-        if job.charged and not job.over and (part.whole or part.range):
-            ticket.waiting = True
-            waited = await self._pace.permit()
-            if job.failure is not None or not ticket.waiting:
-                self._pace.give_back()
-                if not ticket.waiting:
-                    return False
-            elif not part.whole:
-                if waited and not job.grown:  # it is KMS that limits the run
-                    self._grow(job)
-                if job.grown:
-                    self._join(ticket)
-        ticket.waiting = False
-        return True
-
     async def _next(self) -> Ticket[Job] | None:
         while self._finishing >= FINISHING:
             await self._finished.wait()
@@ -291,9 +294,13 @@ class Fetcher:
             await self._fewer_unrecorded.wait()
         return await self._line.take()
 
-    def _refused(self, ticket: Ticket[Job]) -> None:
-        """Hear that KMS has refused a part."""
-        say_if_back(self._pace.refused(ticket.sent), self._tally.observer)
+    def _throttled(self, ticket: Ticket[Job], error: Throttled) -> None:
+        """Hear that KMS or S3 has refused a part for its rate."""
+        if error.service == "s3":
+            self._admission.slowed(ticket.job, ticket.sent)
+            return
+        down = self._admission.refused(ticket.job, ticket.sent, key_store=error.key_store)
+        say_if_back(down, self._tally.observer)
         ticket.job.charged = ticket.job.refused = True
         if not ticket.part.whole:
             self._grow(ticket.job)
@@ -337,13 +344,17 @@ class Fetcher:
         """See `Decider.answered`."""
         ticket = self._tickets[number]
         job = ticket.job
-        if charged or job.refused:
+        charged = charged or job.refused
+        down = self._admission.answered(job, ticket.leave, ticket.sent, charged=charged)
+        say_if_back(down, self._tally.observer)
+        if charged:
             job.charged = True
             self._tally.kms_requests += 1
-            say_if_back(self._pace.succeeded(ticket.sent), self._tally.observer)
-        elif job.charged:
+            return
+        if job.charged:
             job.charged = False
-            self._pace.give_back()
+            if len(job.tickets) > 1 or not job.drawn:
+                self._line.call_in(job)
 
     def reached(self, number: int, offset: int) -> None:
         """See `Decider.reached`."""
@@ -477,12 +488,13 @@ class Fetcher:
         if self._is_outage(ticket, error, used_up=again is None):
             again = Again(Attempts(), 0.0)  # it waits for a permit
         if again is not None:
-            by_kms = isinstance(error, Throttled) and error.service == "kms"
-            if by_kms:
-                self._refused(ticket)
+            if isinstance(error, Throttled):
+                self._throttled(ticket, error)
             self._tally.retry(error)
             ticket.attempts, ticket.waiting = again.attempts, True
-            self._line.put_back(ticket, 0.0 if by_kms else again.delay)
+            self._line.put_back(
+                ticket, 0.0 if isinstance(error, Throttled) else again.delay
+            )  # what is throttled needs leave
             return True
         if isinstance(error, Unreachable) and self._answered < ticket.failing_since:
             seconds = now - ticket.failing_since
@@ -498,7 +510,8 @@ class Fetcher:
 
         Raises SourceError when patience ends.
         """
-        outage = self._pace.outage
+        pace = self._admission.pace_for(ticket.job.remote)
+        outage = pace.outage
         if not ticket.job.charged or not isinstance(error, Transient) or isinstance(error, Unreachable):
             return False
         if outage.on:
@@ -515,7 +528,7 @@ class Fetcher:
         named = (error.code or "").startswith("KMS.")
         if not named and (seconds < UNNAMED_SECONDS or self._failing() < UNNAMED_OBJECTS):
             return False
-        if not self._pace.failed(ticket.failing_since):
+        if not pace.failed(ticket.failing_since):
             return False
         self._tally.observer.noted(
             "warning",

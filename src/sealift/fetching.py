@@ -13,6 +13,7 @@ import anyio
 import anyio.lowlevel
 from anyio.to_thread import run_sync
 
+from sealift.admission import Admission
 from sealift.bandwidth import Bandwidth
 from sealift.concurrency import HIGHEST
 from sealift.config import SPARE_DESCRIPTORS, Settings, TransferSettings
@@ -23,7 +24,6 @@ from sealift.lanes import Lanes
 from sealift.line import Line
 from sealift.measuring import Sampler
 from sealift.model import RemoteObject
-from sealift.pacing import Pace
 from sealift.s3.store import ObjectStore
 from sealift.tally import Tally
 from sealift.taskgroups import ungrouped
@@ -43,7 +43,7 @@ async def fetch_all(
     settings: Settings,
     tally: Tally,
     start_over: Callable[[Job, RemoteObject], Awaitable[None]],
-    pace: Pace,
+    admission: Admission,
     writer: Writer,
     wire: bool,
     crew_of: CrewOf | None = None,
@@ -57,7 +57,7 @@ async def fetch_all(
     Whatever happens, what is on disk of unfinished objects is recorded on the way out. Raises RunError.
     """
     fetchers: list[Fetcher] = []
-    sampler = Sampler(tally, pace, lambda: sum(fetcher.under_way for fetcher in fetchers))
+    sampler = Sampler(tally, admission, lambda: sum(fetcher.under_way for fetcher in fetchers))
     try:
         with ungrouped():
             async with anyio.create_task_group() as tasks:
@@ -69,7 +69,7 @@ async def fetch_all(
                     tally=tally,
                     tasks=tasks,
                     start_over=start_over,
-                    pace=pace,
+                    admission=admission,
                 )
                 transfer = settings.transfer
                 room = transfer.lanes(descriptors())

@@ -15,6 +15,7 @@ import fcntl
 import os
 import random
 import re
+import time
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ from pathlib import Path
 import anyio
 from anyio.to_thread import run_sync
 
+from sealift.admission import Admission
 from sealift.attempt import Spot
 from sealift.bandwidth import Bandwidth
 from sealift.checking import Checker
@@ -37,14 +39,16 @@ from sealift.errors import (
     ObjectError,
     Permanent,
     RunError,
+    Throttled,
 )
 from sealift.fetch import MOST_MISMATCHES, Job
 from sealift.fetching import fetch_all
 from sealift.line import Line
 from sealift.localpath import local_path
+from sealift.measuring import Sampler
 from sealift.memory import Memory
 from sealift.model import ByteRange, Ending, Outcome, Part, RemoteObject, Summary
-from sealift.pacing import Pace
+from sealift.pacing import Pace, say_if_back
 from sealift.partial import OF_THE_OBJECT, PartialFile, discard, partial_name, translated
 from sealift.planning import MIB, count_parts, part_size_for, parts
 from sealift.retry import Attempts, after
@@ -211,7 +215,7 @@ class _Run:
                     settings=settings,
                     tally=self._tally,
                     start_over=start_over,
-                    pace=Pace(settings.kms.rps, patience=settings.kms.patience),
+                    admission=Admission(settings.kms, store.region, {}),
                     writer=Writer(None, directory_fd, settings.storage.durability),
                 )
 
@@ -226,11 +230,16 @@ class _Run:
         """Fetch the object's parts and write them out in order."""
         stream = Stream(fd, "the output")
         restarts = 0
+        admission = Admission(self._settings.kms, store.region, {})
+        ordered: _Ordered | None = None
+        sampler = Sampler(self._tally, admission, lambda: 0 if ordered is None else ordered.under_way)
         try:
             while True:
-                ordered = _Ordered(store, remote, self._settings, self._tally, stream)
+                pace = admission.bucket(remote.bucket).pace
+                ordered = _Ordered(store, remote, self._settings, self._tally, stream, pace)
                 try:
-                    await ordered.run()
+                    with ungrouped():
+                        await sampler.during(ordered.run)
                 except Changed as error:
                     if ordered.written or restarts >= self._settings.retry.restarts:
                         raise _overwritten(remote, ordered.written) from error
@@ -244,6 +253,7 @@ class _Run:
             self._tally.verified += ordered.verified
             self._tally.end(Outcome(Ending.DOWNLOADED, remote.bucket, remote.key, remote.size))
         finally:
+            sampler.sample()
             stream.close()
 
 
@@ -266,12 +276,17 @@ class _Ordered:
     """The parts of one object version on their way to a stream."""
 
     def __init__(
-        self, store: PersistentStore, remote: RemoteObject, settings: Settings, tally: Tally, stream: Stream
+        self, store: PersistentStore, remote: RemoteObject, settings: Settings, tally: Tally, stream: Stream, pace: Pace
     ) -> None:
         self.written = 0
+        self.under_way = 0
+        """GETs, now."""
+        self._pace = pace
+        self._charged = True
+        self._refused = False
         self.verified = False
         """S3's checksum is that of the bytes."""
-        self._checker = Checker(store, Pace(settings.kms.rps, patience=settings.kms.patience), tally, settings.retry)
+        self._checker = Checker(store, lambda _: self._pace, tally, settings.retry)
         self._told: Checksum | None = None
         self._running: Running | None = None
         self._store = store
@@ -366,21 +381,46 @@ class _Ordered:
                     raise
                 self._tally.retry(error)
                 attempts = again.attempts
-                await anyio.sleep(again.delay)
+                # What KMS has refused waits for a permit.
+                by_kms = isinstance(error, Throttled) and error.service == "kms"
+                await anyio.sleep(0.0 if by_kms else again.delay)
             else:
                 return data
+
+    def _hear(self, sent: float, *, charged: bool, permitted: bool) -> None:
+        """Hear whether KMS was asked for what was sent at `sent`."""
+        self._charged = charged or self._refused
+        if self._charged:
+            self._tally.kms_requests += 1
+            say_if_back(self._pace.succeeded(sent), self._tally.observer)
+        elif permitted:
+            self._pace.give_back(sent)
 
     async def _attempt(self, part: Part, data: bytearray) -> None:
         if not part.whole and not part.range:
             return
+        permitted = self._charged
+        if permitted:
+            await self._pace.permit()
+        sent = time.monotonic()
         self._tally.get_requests += 1
-        async with self._store.open(self._remote, part) as body:
-            if part.whole:
-                self._told = body.checksum
-            while chunk := await body.read():
-                self._tally.receive(len(chunk))
-                data += chunk
-                await self._bandwidth.spend(len(chunk))
+        self.under_way += 1
+        try:
+            async with self._store.open(self._remote, part) as body:
+                self._hear(sent, charged=body.charged, permitted=permitted)
+                if part.whole:
+                    self._told = body.checksum
+                while chunk := await body.read():
+                    self._tally.receive(len(chunk))
+                    data += chunk
+                    await self._bandwidth.spend(len(chunk))
+        except Throttled as error:
+            if error.service == "kms":
+                self._charged = self._refused = True
+                say_if_back(self._pace.refused(sent), self._tally.observer)
+            raise
+        finally:
+            self.under_way -= 1
         if self._whole and self._told is not None:  # nothing was written yet
             running = _running(self._remote, self._told)
             await run_sync(running.update, data)

@@ -20,11 +20,14 @@ evenly, without knowing of each other. docs/design.md has the simulation that ch
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import deque
 
 JITTER = 0.01
 """Seconds by which the network may push requests together: what is to hold in any second for the server is kept for
 any second and a hundredth here, so a cap is used to 99 %."""
+LEAST_WAIT = 1e-4
+"""Seconds after which it is asked again at the earliest: rounding may make it seem that there is room already."""
 CATCH_UP = 0.1
 """Seconds of permits that may be made up for at once: event loops wake up late, on a busy machine by a tenth of a
 second, and what the pace allowed meanwhile would be lost. A bucket that holds no more has gathered as much."""
@@ -97,18 +100,57 @@ _BINS = int(SPAN / BIN)
 _NEVER = float("-inf")
 
 
+class Cap:
+    """Never more than `rate` in any second, whichever paces share it. ValueError unless that is above zero."""
+
+    __slots__ = ("_each", "_log", "_most", "fastest", "rate")
+
+    def __init__(self, rate: float) -> None:
+        if rate <= 0:
+            msg = "cap must be above zero"
+            raise ValueError(msg)
+        self.rate = rate
+        self._most = max(1, int(rate))
+        self._each = (WINDOW if rate >= 1 else 1 / rate) + JITTER
+        self.fastest = self._most / self._each
+        """The even pace that just keeps to it."""
+        self._log: deque[float] = deque()
+
+    def room(self, now: float) -> int:
+        """Return how many may go at time `now`."""
+        log, begin = self._log, now - self._each
+        while log and log[0] <= begin:
+            log.popleft()
+        return self._most - len(log)
+
+    def note(self, now: float, count: int) -> None:
+        """Take down that so many go."""
+        self._log.extend([now] * count)
+
+    def wait(self, now: float) -> float:
+        """Return the seconds until one may go."""
+        return 0.0 if len(self._log) < self._most else max(0.0, self._log[-self._most] + self._each - now)
+
+    def give_back(self, sent: float) -> None:
+        """Hear that one was not needed that went by `sent`."""
+        # Were it always the oldest, those that were not needed would take room from the others, of which the log had
+        # only the latest.
+        log = self._log
+        place = bisect_right(log, sent) - 1
+        if place >= 0:
+            del log[place]
+
+
 class Permits:
-    """Evenly spaced permits: never more than `cap` in any second, if there is one."""
+    """Evenly spaced permits that keep to all of some caps."""
 
-    __slots__ = ("_at", "_each", "_fastest", "_level", "_log", "_most", "lost")
+    __slots__ = ("_at", "_caps", "_fastest", "_level", "lost")
 
-    def __init__(self, cap: float | None) -> None:
+    def __init__(self, *caps: Cap) -> None:
+        self._caps = caps
         self._level = 1.0
         self._at = _NEVER
-        self._most = None if cap is None else max(1, int(cap))
-        self._each = (WINDOW if cap is None or cap >= 1 else 1 / cap) + JITTER
-        self._fastest = float("inf") if self._most is None else self._most / self._each
-        self._log: deque[float] = deque()
+        self._fastest = min((cap.fastest for cap in caps), default=math.inf)
         self.lost = False
         """Whether permits had lapsed before the last taking, as nobody took them."""
 
@@ -118,31 +160,40 @@ class Permits:
         self.lost = self._level >= _full(rate)
         self._at = max(self._at, now)
         count = min(most, int(self._level + 1e-9))
-        if self._most is not None:
-            log, begin = self._log, now - self._each
-            while log and log[0] <= begin:
-                log.popleft()
-            count = min(count, self._most - len(log))
-            log.extend([now] * count)
+        for cap in self._caps:
+            count = min(count, cap.room(now))
+        for cap in self._caps:
+            cap.note(now, count)
         self._level -= count
         return count
 
     def wait(self, now: float, rate: float) -> float:
         """Return the seconds until one may go."""
         wait = max(0.0, (1 - 1e-9 - self._due(now, rate)) / min(rate, self._fastest))
-        if self._most is not None and len(self._log) >= self._most:
-            wait = max(wait, self._log[-self._most] + self._each - now)
-        return wait
+        return max(wait, *(cap.wait(now) for cap in self._caps)) if self._caps else wait
 
     def lapse(self, now: float) -> None:
         """Forget what was kept for whoever comes late: it would go out at once."""
         self._level, self._at = min(1.0, self._level), max(self._at, now)
 
-    def give_back(self, count: int) -> None:
-        """Take back so many."""
-        self._level += count
-        for _ in range(min(count, len(self._log))):
-            self._log.popleft()  # whichever it was, what is left in the log is not older than what was sent
+    def reserve(self, now: float) -> float:
+        """Count one against the caps alone and return 0.0, or return the seconds until there is room for it."""
+        for cap in self._caps:
+            if cap.room(now) < 1:
+                return max(LEAST_WAIT, cap.wait(now))
+        for cap in self._caps:
+            cap.note(now, 1)
+        return 0.0
+
+    def give_back(self, sent: float) -> None:
+        """Take back one that was taken by `sent`."""
+        self._level += 1
+        self.free(sent)
+
+    def free(self, sent: float) -> None:
+        """Take back one that was reserved by `sent`."""
+        for cap in self._caps:
+            cap.give_back(sent)
 
     def _due(self, now: float, rate: float) -> float:
         if self._at == _NEVER:
@@ -165,12 +216,12 @@ class Meter:
         self._counts = [0] * _BINS
         self._bin = 0
 
-    def add(self, now: float) -> None:
-        """Count one."""
+    def add(self, now: float, count: int = 1) -> None:
+        """Count so many."""
         there = int(now / BIN)
         if there > self._bin:
             self._turn(there)
-        self._counts[self._bin % _BINS] += 1
+        self._counts[self._bin % _BINS] += count
 
     def rate(self, now: float, seconds: float = WINDOW) -> float:
         """Return how many there were a second, of the last `seconds` (at most SPAN)."""
@@ -192,13 +243,14 @@ class Governor:
         "_grown", "_judged", "_meter", "_pace", "_permits", "_refused", "_searching", "_seen", "_told", "changes",
     )  # fmt: skip
 
-    def __init__(self, cap: float | None = None) -> None:
-        """`cap` is in requests a second, refused ones included; ValueError unless it is above zero."""
-        if cap is not None and cap <= 0:
-            msg = "cap must be above zero"
-            raise ValueError(msg)
-        self._cap = cap
-        self._permits = Permits(cap)
+    def __init__(self, cap: float | None = None, *, common: Cap | None = None) -> None:
+        """`cap` is in requests a second, refused ones included; ValueError unless it is above zero.
+
+        `common` is one that is shared with other paces.
+        """
+        caps = [*([] if cap is None else [Cap(cap)]), *([] if common is None else [common])]
+        self._cap = min((each.rate for each in caps), default=None)
+        self._permits = Permits(*caps)
         self._meter = Meter()
         self._allowed = 0.0
         self._pace: float | None = None
@@ -247,10 +299,27 @@ class Governor:
         rate = self.rate
         return 0.0 if rate is None else self._permits.wait(now, rate)
 
-    def give_back(self, count: int) -> None:
-        """Take back the permits of requests that never went out, or that KMS was not asked for."""
+    def give_back(self, sent: float) -> None:
+        """Take back the permit, taken by `sent`, of a request that never went out, or that KMS was not asked for."""
         if self.rate is not None:
-            self._permits.give_back(count)
+            self._permits.give_back(sent)
+
+    @property
+    def capped(self) -> bool:
+        """Whether there is a cap, whatever is granted."""
+        return self._cap is not None
+
+    def reserve(self, now: float) -> float:
+        """Count a request against the caps that most likely needs no permit: return 0.0, or the seconds to wait."""
+        return self._permits.reserve(now)
+
+    def free(self, sent: float) -> None:
+        """Hear that a request that was reserved for by `sent` needed no permit."""
+        self._permits.free(sent)
+
+    def begin(self, now: float, granted: int) -> None:
+        """Hear that so many requests were granted within the last second: for a pace that was not asked before."""
+        self._meter.add(now, granted)
 
     def succeeded(self, now: float, sent: float) -> None:
         """Hear that a charged request, sent at `sent`, was granted; best as soon as the answer begins."""

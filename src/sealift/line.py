@@ -3,9 +3,13 @@
 Theory of operation. Jobs stand in the order in which they were found; a worker takes the next part of the first
 job that has one left, so few objects are open at once and their parts come in the order of their offsets. A part
 whose attempt failed goes back in line with a time before which it is not handed out again: meanwhile it holds no
-worker, no memory and no connection. While many wait like that no new parts are begun: they would only join them. The
-line is at its end when nobody adds jobs any more and no part is waiting
-or under way, because any part under way may still come back, or bring its job back.
+worker, no memory and no connection. While many wait like that no new parts are begun: they would only join them.
+
+A part may need leave before it is handed out (`Gate`). Where there is none at the moment, its job stands aside, with
+all others that need the same leave, and those behind it go past: so what needs no leave waits for nobody that does.
+
+The line is at its end when nobody adds jobs any more and no part is waiting or under way, because any part under way
+may still come back, or bring its job back.
 
 `Queue` decides, with time passed in; `Line` does the waiting.
 """
@@ -14,8 +18,9 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -37,11 +42,33 @@ class Divisible(Protocol):
         """Whether the job has failed, so that its remaining parts need not be fetched."""
 
 
+class Leave(Protocol):
+    """A kind of leave: that of some service, at its pace."""
+
+    @property
+    def rank(self) -> int:
+        """Those who wait for leave of a lower rank go first; kinds of one rank take turns."""
+        ...
+
+    def take(self) -> float:
+        """Take leave for one part and return 0.0, or return in how many seconds to ask again."""
+        ...
+
+    def give_back(self) -> None:
+        """Give leave back that was just taken, and is not needed."""
+        ...
+
+
 MOST_RETURNED = 16
 """Parts that wait to be tried again before no new object is begun. Of 4 to 64, measured with 3,000 objects under a
 quota of 300 GETs a second, it is the number with which a run is done first, with half the refusals that 64 cost."""
 
+MOST_ASIDE = 10_000
+"""Jobs that stand aside, about 10 MB, before nobody looks further for what can go past them."""
+
 J = TypeVar("J", bound=Divisible)
+Gate = Callable[[J], Leave | None]
+"""Says what kind of leave a job's next part needs."""
 
 
 @dataclass(slots=True, eq=False)
@@ -58,37 +85,64 @@ class Ticket(Generic[J]):
     """Bytes came in the attempt that is under way."""
     sent: float = 0.0
     """When the attempt that is under way was handed out, in seconds of the monotonic clock."""
+    leave: Leave | None = None
+    """What leave was taken for the attempt that is under way."""
+    stood_aside: bool = False
+    """There was none for it, or for its job, at first."""
     waiting: bool = False
-    """It waits in line to be tried again, or for a permit."""
+    """It waits in line."""
     failing_since: float | None = None
     """Since when every attempt failed, in the seconds of the event loop's clock."""
+
+
+class _Aside(Generic[J]):
+    """Those that need one kind of leave, which is to be asked for again at `until`."""
+
+    __slots__ = ("jobs", "tickets", "until")
+
+    def __init__(self, until: float) -> None:
+        self.until = until
+        self.tickets: deque[Ticket[J]] = deque()
+        self.jobs: deque[J] = deque()
+
+
+def _open(_job: object) -> None:
+    """Let everybody through."""
 
 
 class Queue(Generic[J]):
     """Who is next. Pure: `now` and all times are seconds of one clock.
 
-    While `most_returned` parts or more wait to be tried again, nothing new is handed out.
+    While `most_returned` parts or more wait to be tried again, nothing new is handed out. At the most `most_aside` jobs
+    stand aside for want of leave.
     """
 
-    def __init__(self, most_returned: int) -> None:
+    def __init__(self, most_returned: int, *, most_aside: int = MOST_ASIDE) -> None:
         self._most_returned = most_returned
+        self._gate: Gate[J] = _open
+        self._most_aside = most_aside
         self._jobs: deque[J] = deque()
         self._returned: list[tuple[float, int, Ticket[J]]] = []
         self._numbers = itertools.count()
-        self._ahead: Part | None = None  # the first job's next part: one is drawn ahead to know which is the last
+        self._ahead: dict[J, Part] = {}  # of each job that was begun: one is drawn ahead to know which is the last
+        self._aside: dict[Leave, _Aside[J]] = {}
 
     def __len__(self) -> int:
-        """Return how many jobs wait with parts that nobody has taken."""
+        """Return how many jobs wait with parts that nobody has taken, and do not stand aside."""
         return len(self._jobs)
 
     @property
-    def returned(self) -> bool:
-        """Whether parts wait to be tried again."""
-        return bool(self._returned)
+    def waits(self) -> bool:
+        """Whether parts wait for their time, or for leave."""
+        return bool(self._returned or self._aside)
 
     def __iter__(self) -> Iterator[J]:
-        """Go through these jobs."""
-        return iter(self._jobs)
+        """Go through all jobs with parts that nobody has taken."""
+        return itertools.chain(self._jobs, *(aside.jobs for aside in self._aside.values()))
+
+    def guard(self, gate: Gate[J]) -> None:
+        """Let `gate` say, from now on, what leave jobs need."""
+        self._gate = gate
 
     def add(self, job: J) -> None:
         """Put a job at the end."""
@@ -102,20 +156,117 @@ class Queue(Generic[J]):
         """Forget parts that wait."""
         self._returned = [waiting for waiting in self._returned if waiting[2] not in tickets]
         heapq.heapify(self._returned)
+        for aside in self._aside.values():
+            aside.tickets = deque(ticket for ticket in aside.tickets if ticket not in tickets)
+
+    def call_in(self, job: J) -> None:
+        """Let what stands aside of a job go next: the leave for it is not needed any more."""
+        for aside in self._aside.values():
+            for ticket in [ticket for ticket in aside.tickets if ticket.job is job]:
+                aside.tickets.remove(ticket)
+                self.put_back(ticket, -math.inf)
+            if job in aside.jobs:
+                aside.jobs.remove(job)
+                self._jobs.appendleft(job)
 
     def take(self, now: float) -> Ticket[J] | float | None:
         """Return the next part; or, if all have to wait, until when; or None if there are none."""
-        if self._returned and self._returned[0][0] <= now:
-            return heapq.heappop(self._returned)[2]
+        ticket = None if not self._aside else self._from_aside(now)
+        if ticket is None and self._returned:
+            ticket = self._come_back(now)
+        ticket = ticket or self._new(now)
+        if ticket is not None:
+            return ticket
+        times = [aside.until for aside in self._aside.values()]
+        if self._returned:
+            times.append(self._returned[0][0])
+        return min(times, default=None)
+
+    def _from_aside(self, now: float) -> Ticket[J] | None:
+        """Return the first part of those who stand aside that has leave now."""
+        for leave, aside in sorted(self._aside.items(), key=_rank):
+            self._send_away(leave, aside, now)
+            if not (aside.tickets or aside.jobs):
+                del self._aside[leave]
+                continue
+            seconds = leave.take()
+            if seconds:
+                aside.until = now + seconds
+                continue
+            aside.until = now
+            ticket = aside.tickets.popleft() if aside.tickets else self._draw(aside.jobs)
+            if ticket is not None:
+                ticket.leave, ticket.stood_aside = leave, True
+                self._aside[leave] = self._aside.pop(leave)
+                return ticket
+            leave.give_back()
+        return None
+
+    def _send_away(self, leave: Leave, aside: _Aside[J], now: float) -> None:
+        """Let those at the front leave who turn out to need other leave by now, or none."""
+        while aside.tickets and self._leave_of(aside.tickets[0].job) is not leave:
+            self.put_back(aside.tickets.popleft(), -math.inf)
+        while aside.jobs and (other := self._leave_of(aside.jobs[0])) is not leave:
+            job = aside.jobs.popleft()
+            if other is None:
+                self._jobs.appendleft(job)
+            else:
+                self._aside.setdefault(other, _Aside(now)).jobs.append(job)
+
+    def _leave_of(self, job: J) -> Leave | None:
+        return None if job.over else self._gate(job)
+
+    def _come_back(self, now: float) -> Ticket[J] | None:
+        """Return the first part whose time has come and that has leave, if it needs any."""
+        while self._returned and self._returned[0][0] <= now:
+            ticket = heapq.heappop(self._returned)[2]
+            leave = self._leave_of(ticket.job)
+            if leave is None or self._has(leave, now):
+                ticket.leave = leave
+                return ticket
+            self._aside[leave].tickets.append(ticket)
+        return None
+
+    def _new(self, now: float) -> Ticket[J] | None:
+        """Return the next part of the first job that has leave, if it needs any."""
         while self._jobs and len(self._returned) < self._most_returned:
-            job = self._jobs[0]
-            part = self._ahead or next(job.parts, None)
-            self._ahead = None if job.over or part is None else next(job.parts, None)
-            if self._ahead is None:
-                self._jobs.popleft()
-            if part is not None and not job.over:
-                return Ticket(job, part, part.range.start, last=self._ahead is None)
-        return self._returned[0][0] if self._returned else None
+            leave = self._leave_of(self._jobs[0])
+            if leave is None or self._has(leave, now):
+                ticket = self._draw(self._jobs)
+                if ticket is not None:
+                    ticket.leave = leave
+                    return ticket
+                if leave is not None:
+                    leave.give_back()
+            elif sum(len(aside.jobs) for aside in self._aside.values()) >= self._most_aside:
+                break
+            else:
+                self._aside[leave].jobs.append(self._jobs.popleft())
+        return None
+
+    def _has(self, leave: Leave, now: float) -> bool:
+        """Take leave, if nobody stands aside for it and there is any."""
+        if leave in self._aside:
+            return False
+        seconds = leave.take()
+        if seconds:
+            self._aside[leave] = _Aside(now + seconds)
+        return not seconds
+
+    def _draw(self, jobs: deque[J]) -> Ticket[J] | None:
+        """Return the next part of the first of `jobs`, if it has one; with its last part, a job leaves them."""
+        job = jobs[0]
+        part = self._ahead.pop(job, None) or next(job.parts, None)
+        ahead = None if job.over or part is None else next(job.parts, None)
+        if ahead is None:
+            jobs.popleft()
+        else:
+            self._ahead[job] = ahead
+        return None if part is None or job.over else Ticket(job, part, part.range.start, last=ahead is None)
+
+
+def _rank(item: tuple[Leave, object]) -> int:
+    return item[0].rank
 
 
 class Line(Generic[J]):
@@ -132,6 +283,11 @@ class Line(Generic[J]):
         self._under_way = 0
         self._room = anyio.Event()
         self._takers: deque[anyio.Event] = deque()
+        self._alarm = math.inf  # when the one among them wakes by itself who sees to it that nobody's time is missed
+
+    def guard(self, gate: Gate[J]) -> None:
+        """Let `gate` say, from now on, what leave jobs need."""
+        self._queue.guard(gate)
 
     async def add(self, job: J) -> None:
         """Put a job at the end, when there is room for it."""
@@ -156,7 +312,7 @@ class Line(Generic[J]):
     async def take(self) -> Ticket[J] | None:
         """Return the next part, which must be `done` or `put_back`; None when the line is at its end."""
         while True:
-            now = anyio.current_time() if self._queue.returned else 0.0
+            now = anyio.current_time() if self._queue.waits else 0.0
             full = len(self._queue) >= self._limit
             found = self._queue.take(now)
             if full and len(self._queue) < self._limit:
@@ -164,7 +320,7 @@ class Line(Generic[J]):
                 room.set()
             if isinstance(found, Ticket):
                 self._under_way += 1
-                if self._queue.returned or len(self._queue):
+                if self._queue.waits or len(self._queue):
                     self._wake()
                 return found
             if found is None and self.closed and not self._under_way:
@@ -177,6 +333,16 @@ class Line(Generic[J]):
         self._under_way -= 1
         self._wake()
 
+    def call_in(self, job: J) -> None:
+        """Let what stands aside of a job go next: the leave for it is not needed any more."""
+        self._queue.call_in(job)
+        self._wake()
+
+    def look_again(self) -> None:
+        """Say that there may be leave earlier than it seemed."""
+        if self._queue.waits:
+            self._wake()
+
     def drop(self, tickets: Collection[Ticket[J]]) -> None:
         """Forget parts that wait: somebody who has taken another one sees to them."""
         self._queue.drop(tickets)
@@ -188,19 +354,29 @@ class Line(Generic[J]):
             self._wake_all()
 
     async def _wait(self, seconds: float | None) -> None:
-        """Wait to be woken, or for `seconds`."""
+        """Wait to be woken, or for `seconds`; one is enough who does that."""
+        alarm = math.inf if seconds is None else anyio.current_time() + seconds
+        mine = alarm < self._alarm
+        if mine:
+            self._alarm = alarm
         woken = anyio.Event()
         self._takers.append(woken)
         try:
-            with anyio.move_on_after(seconds):
+            with anyio.move_on_after(seconds if mine else None):
                 await woken.wait()
         except BaseException:
-            if woken.is_set():  # it was for somebody who takes
+            self._leave(woken, alarm)
+            if woken.is_set() or mine:  # it was for somebody who takes
                 self._wake()
             raise
-        finally:
-            if not woken.is_set():
-                self._takers.remove(woken)
+        self._leave(woken, alarm)
+
+    def _leave(self, woken: anyio.Event, alarm: float) -> None:
+        """Wait no more."""
+        if not woken.is_set():
+            self._takers.remove(woken)
+        if self._alarm == alarm:
+            self._alarm = math.inf
 
     def _wake(self) -> None:
         if self._takers:

@@ -32,6 +32,7 @@ from anyio import from_thread
 from anyio.streams.memory import MemoryObjectSendStream
 from anyio.to_thread import run_sync
 
+from sealift.admission import Admission
 from sealift.arranging import arrange
 from sealift.checking import Checker
 from sealift.config import Check, Durability, Settings, refuse_combinations
@@ -65,7 +66,6 @@ from sealift.listing import list_prefix
 from sealift.localpath import Clashes
 from sealift.model import Ending, Forecast, Outcome, RemoteObject, Summary
 from sealift.naming import Names
-from sealift.pacing import Pace
 from sealift.partial import sync_file_system, translated
 from sealift.placing import Place, TreeLanding, WayMaker
 from sealift.proving import Prover
@@ -182,11 +182,11 @@ async def plan(
         observers.finished(run.summary())
 
 
-async def _region(store: PersistentStore, settings: Settings, buckets: Sequence[str]) -> str:
-    """Return the Region of the first bucket, where its key is as a rule."""
-    access = await store.access_for(buckets[:1])
+async def _region(store: PersistentStore, settings: Settings, bucket: str) -> str:
+    """Return the Region of a bucket, where its keys are."""
+    access = await store.access_for([bucket])
     if access is not None:
-        return (await access.route(buckets[0])).region
+        return (await access.route(bucket)).region
     environ = os.environ.get
     return settings.connection.region or environ("AWS_REGION") or environ("AWS_DEFAULT_REGION") or "us-east-1"
 
@@ -324,6 +324,7 @@ class Run:
         self._listing_errors: list[SealiftError] = []
         self._foresees = False
         self._escaped = 0
+        self._caps: dict[str, float] = {}
         self._listed: Listed | None = None
         self._nothing_under_some = False
         self._hopeless = Hopeless(tally)
@@ -404,26 +405,32 @@ class Run:
                 yield
 
     async def settle_cap(self, store: PersistentStore) -> None:
-        """Turn a share of the account's KMS quota into requests a second, and take this shard's. Raises ConfigError."""
+        """Turn a share of the account's KMS quotas into requests a second; take this shard's part.
+
+        Raises ConfigError.
+        """
         await self._settle_share(store)
         kms, shard = self._settings.kms, self._settings.selection.shard
-        if shard is not None and kms.rps is not None:
-            self._settings = replace(self._settings, kms=replace(kms, rps=kms.rps / shard.count))
+        if shard is not None:
+            self._caps = {region: cap / shard.count for region, cap in self._caps.items()}
+            if kms.rps is not None:
+                self._settings = replace(self._settings, kms=replace(kms, rps=kms.rps / shard.count))
 
     async def _settle_share(self, store: PersistentStore) -> None:
+        """Find out what the share is, for each Region."""
         kms = self._settings.kms
         if kms.share is None:
             return
-        region = await _region(store, self._settings, [source.bucket for _, source in self._ownership.sources])
-        try:
-            rate = await account_quota(self._settings.connection, region)
-        except SourceError as error:
-            rate = default_quota([region]).rate
-            self.warn(f"--kms-share is taken of the default quota of {region}, {rate:,.10g}/s: {error.message}")
-        else:
-            self.tally.observer.noted("info", f"the account's KMS quota in {region} is {rate:,.10g}/s")
-        cap = rate * kms.share / 100
-        self._settings = replace(self._settings, kms=replace(kms, rps=cap if kms.rps is None else min(cap, kms.rps)))
+        buckets = {source.bucket for _, source in self._ownership.sources}
+        for region in sorted({await _region(store, self._settings, bucket) for bucket in buckets}):
+            try:
+                rate = await account_quota(self._settings.connection, region)
+            except SourceError as error:
+                rate = default_quota([region]).rate
+                self.warn(f"--kms-share is taken of the default quota of {region}, {rate:,.10g}/s: {error.message}")
+            else:
+                self.tally.observer.noted("info", f"the account's KMS quota in {region} is {rate:,.10g}/s")
+            self._caps[region] = rate * kms.share / 100
 
     async def mirror(
         self, store: PersistentStore, destination: Destination, ledger: Ledger | None, listed: Listed | None
@@ -466,8 +473,8 @@ class Run:
     ) -> None:
         settings = self._settings
         seen = self._seen(store)
-        pace = Pace(settings.kms.rps, patience=settings.kms.patience)
-        way, diff = self._diff(seen, destination, pace, ledger, recorder)
+        admission = Admission(settings.kms, store.region, self._caps)
+        way, diff = self._diff(seen, destination, admission, ledger, recorder)
         line: Line[Job] = Line(JOBS_AHEAD)
 
         async def start_over(job: Job, fresh: RemoteObject) -> None:
@@ -490,7 +497,7 @@ class Run:
                 await recorder.flush()
                 if ledger is not None:
                     ledger.empty = False
-                diff = self._diff(seen, destination, pace, ledger, recorder, way)[1]
+                diff = self._diff(seen, destination, admission, ledger, recorder, way)[1]
                 await self._list_what_is_new(seen, compare, _Landmarks(ledger, dry=False))
             if not self._to_list and self.names is None:
                 await run_sync(diff.drop_useless)
@@ -505,7 +512,7 @@ class Run:
             settings=settings,
             tally=self.tally,
             start_over=start_over,
-            pace=pace,
+            admission=admission,
             writer=Writer(destination, destination.partial_fd, durability),
             wire=access is not None,
             crew_of=self._crew_of(destination, access),
@@ -518,7 +525,7 @@ class Run:
 
     async def forecast(
         self,
-        store: VersionedStore,
+        store: PersistentStore,
         destination: Destination,
         ledger: Ledger | None,
         listed: Listed | None,
@@ -530,8 +537,8 @@ class Run:
         """
         self._listed = listed
         seen, limits = self._seen(store), self._settings.kms
-        pace = Pace(limits.rps, patience=limits.patience)
-        _, diff = self._diff(seen, destination, pace, ledger, None)
+        admission = Admission(limits, store.region, self._caps)
+        _, diff = self._diff(seen, destination, admission, ledger, None)
         objects = size = gets = 0
 
         async def compare(source: Source, remotes: Sequence[RemoteObject]) -> None:
@@ -551,8 +558,8 @@ class Run:
             raise error
         if listed is not None and self._settings.storage.delete:
             await self._delete(destination, ledger, listed, None)
-        cap = self._settings.kms.rps
-        quota = None if cap is None else Quota(cap, "cap")
+        caps = [*self._caps.values(), *([] if self._settings.kms.rps is None else [self._settings.kms.rps])]
+        quota = Quota(min(caps), "cap") if caps else None
         kms = predict(sample.requests, await look_at(store, sample.chosen), whole=sample.whole, quota=quota)
         return forecast(self.summary(), objects=objects, size=size, gets=gets, escaped=self._escaped, kms=kms)
 
@@ -633,7 +640,7 @@ class Run:
         self,
         store: ObjectStore,
         destination: Destination,
-        pace: Pace,
+        admission: Admission,
         ledger: Ledger | None,
         recorder: Recorder | None,
         way: WayMaker | None = None,
@@ -656,7 +663,7 @@ class Run:
             dry=dry,
             ledger=ledger,
             recorder=recorder,
-            prover=Prover(destination, Checker(store, pace, tally, settings.retry)),
+            prover=Prover(destination, Checker(store, admission.pace_for, tally, settings.retry)),
         )
 
     async def _list_and_compare(self, store: ObjectStore, compare: _Compare, landmarks: _Landmarks) -> None:

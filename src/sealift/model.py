@@ -150,13 +150,16 @@ class PaceSample:
     kms_wait: float = 0.0
     """Seconds of the stretch in which GETs waited for leave to ask KMS."""
     kms_rate: float | None = None
-    """Requests to KMS a second that were allowed at its end; None: as many as there are."""
+    """Requests to KMS a second that were allowed at its end, of all its quotas that are known; None: as many as there
+    are."""
     kms_quota: float | None = None
     """Requests a second that KMS grants, as far as was found out; None: nothing was refused yet."""
     kms_changes: int = 0
     """How often that pace was cut or freed, or had grown by a tenth."""
     kms_down: bool = False
-    """Whether everything pauses, as KMS is down."""
+    """Whether what KMS is asked for pauses, as KMS is down."""
+    s3_rate: float | None = None
+    """GETs a second that were allowed at its end to the buckets of which S3 has refused some; None: it refused none."""
 
     @property
     def throttled(self) -> bool:

@@ -1,9 +1,8 @@
-"""The pace of GETs that KMS is asked for: `sealift.governor` decides, and this waits. One for a whole run.
+"""The pace of requests to one KMS, under one quota: `sealift.governor` decides, `sealift.outage` says when it is down.
 
-A GET of which it is not known that KMS need not be asked takes a permit when its turn has come, in the order of coming;
-while it waits it holds neither a connection nor memory. Where the answer shows that KMS was not asked (a Bucket Key,
-SSE-S3), the permit is given back. What KMS refuses goes back in line at once: there is no other waiting for it. While
-KMS is down (`sealift.outage`) there is a permit for a single request now and then.
+Whatever KMS may be asked for takes a permit first: at once (`take`), or by waiting for it (`permit`). Where the answer
+shows that KMS was not asked (a Bucket Key, SSE-S3), it is given back. While KMS is down there is a permit for a single
+request now and then.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
-from sealift.governor import Governor
+from sealift.governor import LEAST_WAIT, Cap, Governor
 from sealift.outage import Outage
 from sealift.tally import Observer
 
@@ -25,25 +24,43 @@ async def _within(event: anyio.Event, seconds: float) -> None:
         await event.wait()
 
 
+def _nobody() -> None:
+    """Tell nobody."""
+
+
 class Pace:
-    """Permits to ask KMS; `cap` is the most a second, in any second, `patience` the seconds that KMS may be down."""
+    """Permits to ask KMS; `cap` is the most a second, in any second, `patience` the seconds that KMS may be down.
+
+    `common` is a cap that is shared with other paces; `look_again` is called when there may be permits earlier than was
+    said.
+    """
 
     def __init__(
         self,
         cap: float | None,
         *,
+        common: Cap | None = None,
         patience: float = math.inf,
+        look_again: Callable[[], None] = _nobody,
         clock: Callable[[], float] = time.monotonic,
         within: Callable[[anyio.Event, float], Awaitable[None]] = _within,
     ) -> None:
-        self._governor = Governor(cap)
+        self._governor = Governor(cap, common=common)
         self.outage = Outage(patience)
         self._clock = clock
         self._within = within
+        self._look_again = look_again
         self._sooner = anyio.Event()
         self._turn = anyio.Lock()
-        self._waiting = 0
-        self._waiting_since = self._waited = 0.0
+        self._short_since: float | None = None
+        self._waited = 0.0
+        self.limits = self._governor.rate is not None
+        """Whether permits are to be had at a certain pace only."""
+
+    @property
+    def capped(self) -> bool:
+        """Whether there is a cap."""
+        return self._governor.capped
 
     @property
     def rate(self) -> float | None:
@@ -62,36 +79,51 @@ class Pace:
 
     @property
     def waited(self) -> float:
-        """Seconds in which somebody waited for a permit."""
-        return self._waited + (self._clock() - self._waiting_since if self._waiting else 0.0)
+        """Seconds in which a permit was wanted and there was none."""
+        return self._waited + (0.0 if self._short_since is None else self._clock() - self._short_since)
+
+    def take(self) -> float:
+        """Take a permit and return 0.0, or return in how many seconds there may be one."""
+        now = self._clock()
+        seconds = self.outage.wait(now)
+        if not seconds and not self._governor.take(now, 1):
+            seconds = max(LEAST_WAIT, self._governor.wait(now))
+        if seconds:
+            if self._short_since is None:
+                self._short_since = now
+            return seconds
+        if self._short_since is not None:
+            self._waited += now - self._short_since
+            self._short_since = None
+        self.outage.tried(now)
+        return 0.0
+
+    def reserve(self) -> float:
+        """Count a request against the caps for which KMS is most likely not asked; return what `take` returns."""
+        return self._governor.reserve(self._clock())
+
+    def free(self, sent: float) -> None:
+        """Hear that KMS was not asked by one that was reserved for by `sent`."""
+        self._governor.free(sent)
+        self._hurry()
 
     async def permit(self) -> bool:
-        """Wait for a permit; say whether that took any time."""
-        governor = self._governor
-        if governor.rate is None and not self.outage.on:
-            governor.take(self._clock(), 1)
+        """Wait for a permit, in the order of coming; say whether that took any time."""
+        if not self.limits:
             return False
-        self._waiting += 1
-        if self._waiting == 1:
-            self._waiting_since = self._clock()
         waited = self._turn.locked()
-        try:
-            async with self._turn:
-                while (seconds := self._delay(self._clock())) is not None:
-                    waited = True
-                    self._sooner = anyio.Event()
-                    await self._within(self._sooner, seconds)
-        finally:
-            self._waiting -= 1
-            if not self._waiting:
-                self._waited += self._clock() - self._waiting_since
+        async with self._turn:
+            while seconds := self.take():
+                waited = True
+                self._sooner = anyio.Event()
+                await self._within(self._sooner, seconds)
         return waited
 
-    def give_back(self) -> None:
-        """Hear that a permit was not needed."""
-        self._governor.give_back(1)
+    def give_back(self, sent: float | None = None) -> None:
+        """Hear that a permit was not needed that was taken by `sent`, by now if nothing is said."""
+        self._governor.give_back(self._clock() if sent is None else sent)
         self.outage.told_nothing()
-        self._sooner.set()
+        self._hurry()
 
     def succeeded(self, sent: float) -> float | None:
         """Hear that KMS has granted what was sent at `sent`, in seconds of the monotonic clock.
@@ -102,34 +134,34 @@ class Pace:
         changes = governor.changes
         governor.succeeded(now, sent)
         if governor.changes != changes:  # at the pace of probes the next permit would be a tenth of a second away
-            self._sooner.set()
+            self._hurry()
         return self._at_work(now)
 
     def refused(self, sent: float) -> float | None:
         """Hear that KMS has refused what was sent at `sent`, for its rate. Return what `succeeded` returns."""
         now = self._clock()
         self._governor.refused(now, sent)
-        return self._at_work(now)
+        down = self._at_work(now)
+        self.limits = True
+        return down
 
     def failed(self, since: float) -> bool:
         """Hear that an object failed at every attempt since `since`; say whether KMS is down."""
-        return self.outage.failed(since, self._clock())
+        down = self.outage.failed(since, self._clock())
+        self.limits = self.limits or down
+        return down
+
+    def _hurry(self) -> None:
+        """Let those who wait look again: there may be permits earlier than they were told."""
+        self._sooner.set()
+        self._look_again()
 
     def _at_work(self, now: float) -> float | None:
         down = self.outage.granted(now)
         if down is not None:
-            self._sooner.set()
+            self.limits = self._governor.rate is not None
+            self._hurry()
         return down
-
-    def _delay(self, now: float) -> float | None:
-        """Take a permit and return None, or return in how many seconds there may be one."""
-        seconds = self.outage.wait(now)
-        if seconds:
-            return seconds
-        if not self._governor.take(now, 1):
-            return self._governor.wait(now)
-        self.outage.tried(now)
-        return None
 
 
 def say_if_back(down: float | None, observer: Observer) -> None:

@@ -90,6 +90,23 @@ AWS_ERRORS: tuple[AwsError, ...] = (
         "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.",
         "kms throttle",
     ),
+    # KMS Developer Guide, "Monitoring external key stores", which quotes the middle of it
+    AwsError(
+        "kms_key_store_too_busy",
+        400,
+        "KMS.KMSInvalidStateException",
+        "AWS KMS rejected the request to the external key store proxy due to a very high request rate.",
+        "kms throttle",
+    ),
+    # KMS Developer Guide, "Troubleshooting external key stores"
+    AwsError(
+        "kms_key_store_silent",
+        400,
+        "KMS.KMSInvalidStateException",
+        "AWS KMS rejected the request because the external key store proxy did not respond in time. Retry the request. "
+        "If you see this error repeatedly, report it to your external key store proxy administrator.",
+        "server",
+    ),
     AwsError("s3_slow_down", 503, "SlowDown", "Please reduce your request rate.", "s3 throttle"),
     AwsError("too_many_requests", 429, "TooManyRequests", "Please reduce your request rate.", "s3 throttle"),
     AwsError("key_disabled", 400, "KMS.DisabledException", f"{KEY_ARN} is disabled.", "kms key"),

@@ -31,6 +31,10 @@ told soon, a name server's hiccup is survived."""
 class RenewableStore(VersionedStore, Protocol):
     """An object store whose credentials can be renewed."""
 
+    def region(self, bucket: str) -> str:
+        """Return the Region that a bucket is in, as far as is known by now; nothing where it is not."""
+        ...
+
     async def renew(self) -> bool:
         """Look for fresher credentials; say whether there were any."""
         ...
@@ -96,6 +100,10 @@ class PersistentStore:
     async def head(self, bucket: str, key: str, version_id: str | None = None) -> RemoteObject:
         """See `ObjectStore.head`."""
         return await self._persist(lambda: self._store.head(bucket, key, version_id))
+
+    def region(self, bucket: str) -> str:
+        """See `RenewableStore.region`."""
+        return self._store.region(bucket)
 
     async def encryption(self, bucket: str, key: str) -> Encryption:
         """See `ObjectStore.encryption`."""

@@ -21,6 +21,7 @@ from typing import Any, Literal, Self
 import anyio
 
 from sealift import __version__
+from sealift.arn import region_of
 from sealift.checksum import Checksum
 from sealift.config import ConnectionSettings
 from sealift.errors import (
@@ -126,6 +127,7 @@ class SdkStore:
     def __init__(self, settings: ConnectionSettings, *, connections: int) -> None:
         self._settings = settings
         self._connections = connections
+        self._regions: dict[str, str] = {}
         self._current: _Client | None = None
         self._renewing = anyio.Lock()
         self.ca_bundle: Path | None = None
@@ -280,6 +282,10 @@ class SdkStore:
             restored='ongoing-request="false"' in answer.get("Restore", ""),
         )
 
+    def region(self, bucket: str) -> str:
+        """See `RenewableStore.region`. The SDK follows redirects by itself: it is that of the key of what came last."""
+        return self._regions.get(bucket, "")
+
     async def encryption(self, bucket: str, key: str) -> Encryption:
         """See `ObjectStore.encryption`."""
         async with self._client() as client:
@@ -313,11 +319,14 @@ class SdkStore:
             with _translated("get", remote.bucket, remote.key):
                 answer = await client.get_object(**request)
             headers = answer["ResponseMetadata"]["HTTPHeaders"]
+            charged = is_charged(headers)
+            if charged and (region := region_of(answer.get("SSEKMSKeyId", ""))):
+                self._regions[remote.bucket] = region
             body = SdkBody(
                 answer["Body"],
                 remote,
                 len(part.range),
-                charged=is_charged(headers),
+                charged=charged,
                 checksum=Checksum.told(headers) if part.whole else None,
             )
             try:

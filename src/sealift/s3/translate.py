@@ -65,6 +65,11 @@ _SAME_KMS = {
 
 _S3_SLOW = frozenset({"SlowDown", "TooManyRequests", "RequestLimitExceeded", "BandwidthLimitExceeded", "Throttling"})
 _KMS_SLOW = frozenset({"KMS.ThrottlingException", "ThrottlingException", "KMS.LimitExceededException"})
+_KEY_STORE = re.compile(r"(?:custom|external|CloudHSM) key store", re.IGNORECASE)
+_STORE_SLOW = re.compile(r"very high request rate")
+_STORE_FAILED = re.compile(r"Retry the request|transient")
+"""What KMS says of an external key store that cannot keep up, or that may answer the next time (KMS Developer Guide,
+"Monitoring external key stores", "Troubleshooting external key stores"): its code is that of a key that is unusable."""
 _TRY_AGAIN = frozenset(
     {
         "InternalError",
@@ -109,6 +114,8 @@ def translate(refusal: Refusal) -> SealiftError:
     if slow is not None:
         return slow
     kms = _SAME_KMS.get(code, code)
+    if kms == "KMS.KMSInvalidStateException" and _STORE_FAILED.search(refusal.message):
+        return _failed(refusal)
     if kms in _KMS:
         advice = _KMS[kms].format(key=_key_in(refusal.message))
         return _permanent(refusal, f"its KMS key is unusable ({_plain(refusal.message) or code}): {advice}")
@@ -146,13 +153,17 @@ def _for_one_object(refusal: Refusal) -> SealiftError:
             refusal, "it does not exist: check the key; if a listing named it, it was deleted since", "NoSuchKey"
         )
     if status >= 500 or status == 408 or code in _TRY_AGAIN:
-        return ServerFailed(
-            f"S3 failed on {_named(refusal)} ({status} {code}: {_plain(refusal.message)})",
-            bucket=refusal.bucket,
-            key=refusal.key,
-            code=code,
-        )
+        return _failed(refusal)
     return _permanent(refusal, f"S3 refuses it ({status} {code}: {_plain(refusal.message)})")
+
+
+def _failed(refusal: Refusal) -> ServerFailed:
+    return ServerFailed(
+        f"S3 failed on {_named(refusal)} ({refusal.status} {refusal.code}: {_plain(refusal.message)})",
+        bucket=refusal.bucket,
+        key=refusal.key,
+        code=refusal.code,
+    )
 
 
 def archived(bucket: str, key: str, storage_class: str) -> Permanent:
@@ -175,7 +186,12 @@ def archived(bucket: str, key: str, storage_class: str) -> Permanent:
 def _throttled(refusal: Refusal) -> Throttled | None:
     """Tell a request for fewer requests, and whose it is: both KMS forms, S3's own, and a bare 429."""
     service: Literal["kms", "s3"]
-    if refusal.code in _KMS_SLOW or (refusal.code in _S3_SLOW and re.search(r"\bKMS\b", refusal.message) is not None):
+    of_store = refusal.code.startswith("KMS.") and _STORE_SLOW.search(refusal.message) is not None
+    if (
+        of_store
+        or refusal.code in _KMS_SLOW
+        or (refusal.code in _S3_SLOW and re.search(r"\bKMS\b", refusal.message) is not None)
+    ):
         service = "kms"
     elif refusal.code in _S3_SLOW or refusal.status == 429:
         service = "s3"
@@ -187,6 +203,7 @@ def _throttled(refusal: Refusal) -> Throttled | None:
         bucket=refusal.bucket,
         key=refusal.key,
         code=refusal.code,
+        key_store=service == "kms" and (of_store or _KEY_STORE.search(refusal.message) is not None),
     )
 
 

@@ -122,6 +122,11 @@ class Transport:
         store = self._chosen.get(bucket) or await self._choose(bucket)
         return await store.head(bucket, key, version_id)
 
+    def region(self, bucket: str) -> str:
+        """See `RenewableStore.region`."""
+        store = self._chosen.get(bucket)
+        return "" if store is None else store.region(bucket)
+
     async def encryption(self, bucket: str, key: str) -> Encryption:
         """See `ObjectStore.encryption`."""
         store = self._chosen.get(bucket) or await self._choose(bucket)

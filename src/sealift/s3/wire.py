@@ -267,6 +267,11 @@ class WireStore:
         pool.give_back(connection)
         return _described(bucket, key, version_id, head)
 
+    def region(self, bucket: str) -> str:
+        """See `RenewableStore.region`."""
+        known = self._buckets.get(bucket)
+        return "" if known is None else known.route.region
+
     async def encryption(self, bucket: str, key: str) -> Encryption:
         """See `ObjectStore.encryption`."""
         connection, head, pool = await self._ask("head", bucket, key, "", self._payer)

@@ -1,0 +1,207 @@
+"""Which GETs may be sent now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealift.admission import Admission, Way
+from sealift.config import KmsSettings
+from sealift.model import RemoteObject
+from sealift.neighbours import ENOUGH
+
+REGIONS = {"here": "eu-central-1", "beside": "eu-central-1", "far": "us-east-1"}
+
+
+class Clock:
+    """A clock that goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def time(self) -> float:
+        return self.now
+
+
+@dataclass
+class Wish:
+    """An object that is wanted."""
+
+    remote: RemoteObject
+    to_open: bool = False
+    charged: bool = True
+    refused: bool = False
+
+
+def wish(bucket: str = "here", key: str = "d/k", **facts: bool) -> Wish:
+    return Wish(RemoteObject(bucket, key, 1, '"e"', 0), **facts)
+
+
+def admitted(admission: Admission, wanted: Wish) -> bool:
+    """Ask for leave, and take it if there is any."""
+    leave = admission.leave(wanted)
+    return leave is None or leave.take() == 0.0
+
+
+@dataclass
+class Story:
+    """Paces, and a clock to go with them."""
+
+    kms: KmsSettings = field(default_factory=KmsSettings)
+    caps: dict[str, float] = field(default_factory=dict)
+    regions: dict[str, str] = field(default_factory=lambda: dict(REGIONS))
+
+    def __post_init__(self) -> None:
+        self.clock = Clock()
+        self.admission = Admission(
+            self.kms, lambda bucket: self.regions.get(bucket, ""), self.caps, clock=self.clock.time
+        )
+
+    def granted(self, wanted: Wish, count: int = 1, *, charged: bool = True) -> None:
+        for _ in range(count):
+            leave = self.admission.leave(wanted)
+            if leave is not None:
+                assert leave.take() == 0.0
+            self.admission.answered(wanted, leave, self.clock.now, charged=charged)
+            self.clock.now += 0.01
+
+    def refused_by_kms(self, wanted: Wish, count: int = 5, *, key_store: bool = False) -> None:
+        for _ in range(count):
+            admitted(self.admission, wanted)
+            self.admission.refused(wanted, self.clock.now, key_store=key_store)
+            self.clock.now += 0.001
+
+
+def test_nothing_needs_leave_before_somebody_refuses_something() -> None:
+    story = Story()
+    assert story.admission.leave(wish()) is None
+    assert story.admission.leave(wish("far", charged=False)) is None
+
+
+def test_what_is_not_to_be_asked_for_yet_needs_no_leave() -> None:
+    story = Story(KmsSettings(rps=1))
+    assert story.admission.leave(wish(to_open=True)) is None
+    assert story.admission.leave(wish()) is not None
+
+
+def test_a_refusal_of_kms_holds_back_its_region_and_nothing_else() -> None:
+    story = Story()
+    story.granted(wish(), 50)
+    story.granted(wish("far"), 50)
+    story.refused_by_kms(wish())
+    assert not admitted(story.admission, wish())
+    assert not admitted(story.admission, wish("beside")), "it is the quota of the account in this Region"
+    for _ in range(1000):
+        assert admitted(story.admission, wish("far"))
+        assert admitted(story.admission, wish(charged=False))
+
+
+def test_a_refusal_of_s3_holds_back_its_bucket_whether_kms_is_asked_or_not() -> None:
+    story = Story()
+    story.granted(wish(), 60)
+    story.admission.tick()
+    for _ in range(5):
+        admitted(story.admission, wish())
+        story.admission.slowed(wish(), story.clock.now)
+        story.clock.now += 0.001
+    assert not admitted(story.admission, wish())
+    assert not admitted(story.admission, wish(charged=False))
+    assert admitted(story.admission, wish("beside"))
+    assert story.admission.s3_rate is not None
+    assert [pace.rate for pace in story.admission.paces] == [None]
+
+
+def test_the_pace_of_s3_begins_with_what_it_has_answered_lately() -> None:
+    story = Story()
+    story.granted(wish(), 100)
+    story.admission.tick()
+    story.admission.slowed(wish(), story.clock.now)
+    rate = story.admission.bucket("here").s3.quota
+    assert rate is not None
+    assert 50 <= rate <= 101
+
+
+def test_a_custom_key_store_has_a_pace_of_its_own_from_when_it_is_known_to_be_one() -> None:
+    story = Story()
+    story.granted(wish(), 50)
+    story.refused_by_kms(wish(), key_store=True)
+    assert not admitted(story.admission, wish())
+    assert all(admitted(story.admission, wish("beside")) for _ in range(1000))
+    assert len(story.admission.paces) == 2
+
+
+def test_what_was_found_out_before_a_region_was_known_holds_for_it() -> None:
+    story = Story(regions={})
+    story.granted(wish(), 50)
+    story.refused_by_kms(wish())
+    story.regions["here"] = "eu-central-1"
+    assert not admitted(story.admission, wish())
+    assert len(story.admission.paces) == 1
+    story.regions["far"] = "us-east-1"
+    assert all(admitted(story.admission, wish("far")) for _ in range(1000))
+
+
+def test_objects_beside_free_ones_need_no_leave_while_kms_is_at_its_limit() -> None:
+    story = Story()
+    story.granted(wish(key="sealed/k"), 50)
+    story.refused_by_kms(wish(key="sealed/k"))
+    for number in range(ENOUGH):
+        story.clock.now += 1
+        story.granted(wish(key=f"free/{number}"), charged=False)
+    assert story.admission.leave(wish(key="free/next")) is None
+    assert story.admission.leave(wish(key="sealed/next")) is not None
+    assert story.admission.leave(wish(key="free/next", refused=True)) is not None, "a refusal is believed"
+    story.refused_by_kms(wish(key="free/next"), 1)
+    assert story.admission.leave(wish(key="free/another")) is not None
+
+
+def test_a_permit_that_was_not_needed_is_there_for_the_next() -> None:
+    story = Story(KmsSettings(rps=1))
+    for _ in range(100):
+        leave = story.admission.leave(wish(key=f"{_}/k"))
+        assert leave is not None
+        assert leave.take() == 0.0
+        story.admission.answered(wish(key=f"{_}/k"), leave, story.clock.now, charged=False)
+
+
+def test_under_a_cap_what_is_expected_to_be_free_goes_at_once_as_often_as_the_cap_allows() -> None:
+    story = Story(KmsSettings(rps=50))
+    for number in range(ENOUGH):
+        story.clock.now += 1
+        story.granted(wish(key=f"free/{number}"), charged=False)
+    story.clock.now += 2
+    leaves = [story.admission.leave(wish(key="free/next")) for _ in range(51)]
+    assert all(isinstance(leave, Way) for leave in leaves)
+    assert [leave.take() > 0.0 for leave in leaves if leave is not None] == [False] * 50 + [True]
+    story.admission.answered(wish(key="free/next"), leaves[0], story.clock.now, charged=False)
+    assert admitted(story.admission, wish(key="free/next"))
+    assert not admitted(story.admission, wish(key="free/next"))
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["here", "beside", "far"]), st.sampled_from(["sealed", "free"]), st.floats(0, 0.2)),
+        max_size=300,
+    ),
+    st.integers(1, 30),
+)
+def test_no_second_has_more_requests_to_kms_than_the_cap_wherever_they_go_and_whatever_is_expected(
+    gets: list[tuple[str, str, float]], rps: int
+) -> None:
+    story = Story(KmsSettings(rps=rps), caps={"eu-central-1": 2.0 * rps, "us-east-1": 20.0})
+    sent: list[float] = []
+    free = 0
+    for bucket, kind, pause in gets:
+        story.clock.now += pause
+        # Of the free directory, every twentieth is sealed all the same.
+        free += kind == "free"
+        charged = kind == "sealed" or free % 20 == 19
+        wanted = wish(bucket, f"{kind}/k")
+        leave = story.admission.leave(wanted)
+        if leave is None or leave.take() == 0.0:
+            story.admission.answered(wanted, leave, story.clock.now, charged=charged)
+            if charged:
+                sent.append(story.clock.now)
+    assert all(later - sooner >= 1 for sooner, later in zip(sent, sent[rps:], strict=False))
