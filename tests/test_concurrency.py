@@ -10,7 +10,7 @@ from benchmarks.concurrency.scenarios import SCENARIOS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealift.concurrency import HIGHEST, INITIAL, LONGEST, LOOK, REFUSED, Concurrency, Totals
+from sealift.concurrency import FAILED, HIGHEST, INITIAL, LONGEST, LOOK, REFUSED, SHRINK, Concurrency, Totals
 
 # Seconds passed, GETs answered, GETs refused, bytes received, share of the limit under way, share of the CPU used.
 stretches = st.tuples(
@@ -45,6 +45,7 @@ class Run:
         *,
         answered: int = 0,
         refused: int = 0,
+        failed: int = 0,
         received: int = 0,
         full: float = 1.0,
         busy: float = 0.0,
@@ -55,6 +56,7 @@ class Run:
             received=self.totals.received + received,
             answered=self.totals.answered + answered,
             refused=self.totals.refused + refused,
+            failed=self.totals.failed + failed,
             under_way=int(full * self.limits.limit),
             cpu=self.totals.cpu + busy * seconds,
         )
@@ -100,6 +102,33 @@ def test_lasting_refusals_bring_any_limit_down_to_one(
         assert limit <= reached
         reached = limit
     assert reached == 1
+
+
+@given(st.floats(0.06, 1.0), st.integers(1, HIGHEST))
+def test_failures_that_fewer_connections_do_not_relieve_leave_the_limit_alone(share: float, initial: int) -> None:
+    run = Run(Concurrency(highest=HIGHEST, initial=initial, now=0.0, proven=True))
+    limits = [
+        run.goes_on(LONGEST, answered=int(9000 * (1 - share)), failed=int(9000 * share), full=0.5) for _ in range(100)
+    ]
+    assert sum(limit < initial for limit in limits) <= 4, "it was tried twice, for two rounds"
+    assert limits[-1] == initial
+
+
+@given(st.integers(2, HIGHEST), st.integers(2, HIGHEST))
+def test_a_server_that_fails_beyond_so_many_connections_gets_no_more_than_it_can_serve(most: int, initial: int) -> None:
+    run = Run(Concurrency(highest=HIGHEST, initial=initial, now=0.0, proven=True))
+    for _ in range(60):
+        limit = run.limits.limit
+        failed = int(9000 * max(0, limit - most) / limit)
+        run.goes_on(LONGEST, answered=9000 - failed, failed=failed, full=0.5)
+    assert run.limits.limit <= most / (1 - FAILED) + 1
+    assert run.limits.limit >= min(initial, int(most * SHRINK)) - 1
+
+
+def test_a_few_failures_are_no_overload() -> None:
+    run = Run(Concurrency(highest=HIGHEST, initial=64, now=0.0, proven=True))
+    for _ in range(50):
+        assert run.goes_on(LONGEST, answered=960, failed=40, full=0.5) == 64
 
 
 @given(histories)

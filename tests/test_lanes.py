@@ -6,11 +6,12 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
+from sealift import concurrency
 from sealift.attempt import Attempt, Spot
 from sealift.bandwidth import Bandwidth
 from sealift.config import Durability
 from sealift.destination import Destination
-from sealift.errors import Changed, Permanent
+from sealift.errors import Changed, Permanent, ServerFailed
 from sealift.lanes import Lanes
 from sealift.model import ByteRange, Part
 from sealift.partial import PartialFile, partial_name
@@ -232,3 +233,34 @@ async def test_an_attempt_that_is_called_off_ends_without_an_error(world):
         await here.store.holds(1)
         lanes.call_off(1)
     assert (script.ends[1].reached, script.ends[1].error) == (0, None)
+
+
+class Failing(FakeStore):
+    """A store that fails as long as it is busy."""
+
+    busy = True
+
+    @asynccontextmanager
+    async def open(self, remote, part):
+        await anyio.lowlevel.checkpoint()
+        if self.busy:
+            raise ServerFailed("too busy", bucket=remote.bucket, key=remote.key, code="InternalError")
+        async with super().open(remote, part) as body:
+            yield body
+
+
+async def test_where_the_store_fails_fewer_lanes_are_tried(world, monkeypatch):
+    monkeypatch.setattr(concurrency, "LOOK", 0.0)
+    monkeypatch.setattr(concurrency, "SHORTEST", 0.0)
+    here = world(Failing())
+    first = await here.whole(0, "k")
+    limits = []
+
+    class Watching(Script):
+        def ended(self, end):
+            limits.append(lanes.limit)
+            super().ended(end)
+
+    lanes = here.lanes(Watching(*(first._replace(number=number) for number in range(500))), most=64, found_out=True)
+    await lanes.run()
+    assert (max(limits), min(limits)) == (64, 1), limits

@@ -4,6 +4,8 @@ Its caller looks in with the run's totals whenever `due` has passed; between two
 gathered into rounds, in which about every GET under way is followed by another, and each round is judged once:
 
 1. Refusals: if S3 refused more than one GET in a hundred, the limit shrinks and rests.
+   Overload: if more than one in twenty failed in S3, the limit shrinks to the share that did not. Where that does not
+   help, it was not the number of connections, and the limit goes back to where it was.
 2. Idleness: if it was not the limit that held the run back, the round says nothing about the limit.
 3. Start: the limit doubles each round while that brings a quarter more; then it goes to the best one seen.
 4. Trial: a step down or up is compared with the limit, in the order limit, step, step, limit, so that what changes by
@@ -57,6 +59,14 @@ SHRINK = 0.7
 """What refusals leave of the limit: the decrease of CUBIC (RFC 9438, 4.6) and of botocore's adaptive mode."""
 REFUSED = 0.01
 """The share of refused GETs that is no accident: S3 answers a 503 now and then at any load."""
+FAILED = 0.05
+"""The share of GETs that fail in S3 (500, 503 but for SlowDown) from which it may be overload: a few fail at any load,
+and each is tried again by itself, ever later."""
+RELIEF = 0.5
+"""What fewer connections may leave of that share at the most to have helped: between none of it, where those that were
+too many are gone, and all of it, where their number does not matter."""
+PATIENT = 60.0
+"""Seconds for which failures are left alone after fewer connections were of no help."""
 BUSY = 0.95
 """The share of its CPU from which a run counts as saturated: more connections would queue for the CPU."""
 SHORTEST_REST, LONGEST_REST = 1.0, 8.0
@@ -79,6 +89,8 @@ class Totals:
     """GETs under way, with the one that is just ending."""
     cpu: float
     """Seconds of CPU used by the processes of the data plane, divided by their number: 1.0 a second is all there is."""
+    failed: int = 0
+    """GETs of which S3 said that it has failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +103,8 @@ class _Round:
     """The limit was what held the run back."""
     refused: float
     """The share of GETs refused as too many."""
+    failed: float
+    """The share of GETs that failed in S3."""
     busy: float
     """The share of the CPU used."""
 
@@ -121,12 +135,20 @@ class _Rest:
     unusual: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Relief:
+    """Fewer connections are tried, as this share of GETs failed with `limit`."""
+
+    limit: int
+    failed: float
+
+
 class Concurrency:
     """The limit to the GETs under way, from 1 to `highest`."""
 
     __slots__ = (
-        "_began", "_failed", "_first", "_full", "_highest", "_looks", "_phase", "_ratio", "_rest", "_settling", "_up",
-        "due", "limit",
+        "_began", "_failed", "_first", "_full", "_highest", "_looks", "_patient_until", "_phase", "_ratio", "_rest",
+        "_settling", "_up", "due", "limit",
     )  # fmt: skip
 
     def __init__(self, *, highest: int, now: float, initial: int = INITIAL, proven: bool = False) -> None:
@@ -144,12 +166,13 @@ class Concurrency:
         self._first: Totals | None = None
         self._began = now
         self._looks = self._full = 0
-        self._phase: _Start | _Trial | _Rest = _Rest(now, 0.0) if proven else _Start()
+        self._phase: _Start | _Trial | _Rest | _Relief = _Rest(now, 0.0) if proven else _Start()
         self._settling = False
         self._up = False
         self._failed = 0
         self._ratio = STEP
         self._rest = SHORTEST_REST
+        self._patient_until = now
 
     def look(self, totals: Totals, now: float) -> int:
         """Take note of the totals at time `now`, and return the limit from now on."""
@@ -176,15 +199,19 @@ class Concurrency:
     def _over(self, totals: Totals, seconds: float) -> bool:
         if self._first is None or seconds < (LOOK if isinstance(self._phase, _Start) else SHORTEST):
             return False
-        ended = totals.answered + totals.refused - self._first.answered - self._first.refused
+        first = self._first
+        ended = totals.answered - first.answered + totals.refused - first.refused + totals.failed - first.failed
         return ended >= self.limit or seconds >= LONGEST
 
     def _measured(self, first: Totals, last: Totals, seconds: float) -> _Round:
         answered, refused = last.answered - first.answered, last.refused - first.refused
+        failed = last.failed - first.failed
+        ended = max(1, answered + refused + failed)
         return _Round(
             goodput=(answered + (last.received - first.received) / GET_WORTH) / seconds,
             full=4 * self._full >= 3 * self._looks,
-            refused=refused / max(1, answered + refused),
+            refused=refused / ended,
+            failed=failed / ended,
             busy=(last.cpu - first.cpu) / seconds,
         )
 
@@ -194,6 +221,10 @@ class Concurrency:
             return  # GETs of the limit before are in it
         if what.refused > REFUSED:
             self._shrink(now)
+        elif what.failed > FAILED and now >= self._patient_until:
+            self._relieve(what, now)
+        elif isinstance(phase, _Relief):
+            self._lie_down(now, 0.0)  # that was it
         elif not what.full:
             if isinstance(phase, _Trial):
                 self._set(phase.limit)
@@ -215,6 +246,17 @@ class Concurrency:
         else:
             self._set(int(self.limit * SHRINK))
         self._lie_down(now, 0.0)
+
+    def _relieve(self, what: _Round, now: float) -> None:
+        """Failed: see whether fewer connections help."""
+        before = self._phase
+        if isinstance(before, _Relief) and what.failed > RELIEF * before.failed:
+            self._set(before.limit)
+            self._patient_until = now + PATIENT
+            self._lie_down(now, 0.0)
+        else:
+            self._phase = _Relief(self.limit, what.failed)
+            self._set(int(self.limit * min(SHRINK, 1 - what.failed)))
 
     def _set(self, limit: int) -> None:
         self.limit = min(max(1, limit), self._highest)

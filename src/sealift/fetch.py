@@ -261,16 +261,8 @@ class Fetcher:
                 ticket.waiting = True
                 self._line.put_back(ticket, 0.0)
                 continue
-            if (
-                not ticket.part.whole
-                and not job.over
-                and isinstance(ticket.leave, Way)
-                and ticket.leave.pace is not None
-            ):
-                if ticket.stood_aside and not job.grown:  # it is KMS that limits the run
-                    self._grow(job)
-                if job.grown:
-                    self._join(ticket)
+            if not ticket.part.whole and not job.over:
+                self._enlarge(ticket)
             part = ticket.part
             if job.over or not (part.whole or part.range):
                 # Failed meanwhile; or nothing is left to fetch: the last attempt failed after the last byte, or the
@@ -286,6 +278,16 @@ class Fetcher:
             job.began = job.began or ticket.sent
             return Attempt(self._numbers, job.remote, part, self._landing.name(job), spot)
         return None
+
+    def _enlarge(self, ticket: Ticket[Job]) -> None:
+        """Let a part that KMS is asked for be larger, where it is KMS that limits the run."""
+        job, leave = ticket.job, ticket.leave
+        if not isinstance(leave, Way) or leave.pace is None:
+            return
+        if ticket.stood_aside and not job.grown:
+            self._grow(job)
+        if job.grown:
+            self._join(ticket)
 
     async def _next(self) -> Ticket[Job] | None:
         while self._finishing >= FINISHING:

@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup
 from sealift.attempt import Attempt, Decider, Ended
 from sealift.bandwidth import Bandwidth
 from sealift.concurrency import GET_WORTH, INITIAL, INITIAL_LARGE, LARGE, Concurrency, Totals
-from sealift.errors import SealiftError, Throttled
+from sealift.errors import SealiftError, ServerFailed, Throttled
 from sealift.s3.store import ObjectStore
 from sealift.timetable import Timetable
 from sealift.writing import Filling, Writer
@@ -51,7 +51,7 @@ class Lanes:
         self._lanes: TaskGroup | None = None
         self._count = 0
         self._under_way = 0
-        self._received = self._answered = self._refused = 0
+        self._received = self._answered = self._refused = self._failed = 0
         self._scopes: dict[int, anyio.CancelScope] = {}
         self._ended = anyio.Event()
         self.finished = anyio.Event()
@@ -124,6 +124,7 @@ class Lanes:
                     self._under_way -= 1
                 if end is not None:
                     self._refused += isinstance(end.error, Throttled) and end.error.service == "s3"
+                    self._failed += isinstance(end.error, ServerFailed)
                     decider.ended(end)
         finally:
             self._count -= 1
@@ -145,6 +146,7 @@ class Lanes:
             received=self._received,
             answered=self._answered,
             refused=self._refused,
+            failed=self._failed,
             under_way=self._under_way,
             cpu=time.thread_time(),
         )
