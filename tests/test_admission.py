@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import time
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from sealift.admission import Admission, Way
 from sealift.config import KmsSettings
 from sealift.model import RemoteObject
 from sealift.neighbours import ENOUGH
+from sealift.timetable import Slot
 
 REGIONS = {"here": "eu-central-1", "beside": "eu-central-1", "far": "us-east-1"}
 
@@ -52,11 +54,16 @@ class Story:
     kms: KmsSettings = field(default_factory=KmsSettings)
     caps: dict[str, float] = field(default_factory=dict)
     regions: dict[str, str] = field(default_factory=lambda: dict(REGIONS))
+    hour: time = time(7)
 
     def __post_init__(self) -> None:
         self.clock = Clock()
         self.admission = Admission(
-            self.kms, lambda bucket: self.regions.get(bucket, ""), self.caps, clock=self.clock.time
+            self.kms,
+            lambda bucket: self.regions.get(bucket, ""),
+            self.caps,
+            clock=self.clock.time,
+            wall=lambda: self.hour,
         )
 
     def granted(self, wanted: Wish, count: int = 1, *, charged: bool = True) -> None:
@@ -205,3 +212,23 @@ def test_no_second_has_more_requests_to_kms_than_the_cap_wherever_they_go_and_wh
             if charged:
                 sent.append(story.clock.now)
     assert all(later - sooner >= 1 for sooner, later in zip(sent, sent[rps:], strict=False))
+
+
+def test_the_cap_of_all_regions_follows_its_timetable() -> None:
+    """From 08:00 it is 10 a second, before and after as --kms-rps says, or none."""
+
+    def within_a_second(story: Story) -> int:
+        story.clock.now += 2.0
+        story.admission.tick()
+        went = 0
+        for number in range(1000):
+            story.clock.now += 0.001
+            went += admitted(story.admission, wish(("here", "far")[number % 2]))
+        return went
+
+    slot = Slot(time(8), time(18), 10.0)
+    for rps, by_night in ((None, 1000), (100.0, 100)):
+        story = Story(KmsSettings(rps=rps, timetable=(slot,)))
+        for hour, cap in ((time(7), by_night), (time(8), 10), (time(18), by_night)):
+            story.hour = hour
+            assert 0.9 * cap <= within_a_second(story) <= cap

@@ -426,3 +426,20 @@ def test_a_search_ends_with_the_next_event_however_slowly_refusals_come() -> Non
     governor.succeeded(2.31, 2.305)
     found = paces(governor, 2.32, 1.0)
     assert found[-1] < 1.1 * found[0]
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=6), st.integers(1, 30))
+def test_a_cap_that_changes_is_kept_from_then_on(caps: list[int], tries: int) -> None:
+    """In any second no more go than are allowed now, what went under the caps before included."""
+    common = Cap(caps[0])
+    governor, now = Governor(common=common), 100.0
+    sent: list[tuple[float, int]] = []
+    for cap in caps:
+        common.change(cap)
+        assert governor.rate == cap
+        for _ in range(tries):
+            now += 0.05
+            count = governor.take(now, 10)
+            lately = sum(number for moment, number in sent if moment > now - WINDOW)
+            assert count == 0 or 0 < count <= cap - lately
+            sent.append((now, count))

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
@@ -21,9 +22,15 @@ from sealift.governor import Cap, Governor
 from sealift.model import RemoteObject
 from sealift.neighbours import Neighbours
 from sealift.pacing import Pace
+from sealift.timetable import Timetable, local_time
 
 SHORT = 0.25
 """Seconds below which a count tells no rate."""
+
+
+UNCAPPED = 1e6
+"""Requests a second of a cap that holds nothing back, at those times of the day at which there is none: ten times the
+highest quota of any Region."""
 
 
 class Wanted(Protocol):
@@ -123,13 +130,16 @@ class Admission:
         caps: Mapping[str, float],
         *,
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], dt.time] = local_time,
     ) -> None:
         """`region` says in which Region a bucket is, as far as is known; `caps` are those of single Regions."""
         self._kms = kms
         self._region = region
         self._caps = caps
         self._clock = clock
-        self._common = None if kms.rps is None else Cap(kms.rps)
+        self._wall = wall
+        self._hours = Timetable(kms.rps, kms.timetable)
+        self._common = Cap(self._cap_now()) if kms.timetable or kms.rps is not None else None
         self._paces: dict[tuple[str, str], Pace] = {}
         self._buckets: dict[str, Bucket] = {}
         self._apart: set[str] = set()
@@ -223,14 +233,24 @@ class Admission:
         bucket.s3.refused(now, sent)
 
     def tick(self) -> None:
-        """Let a second pass: what S3 has answered in it tells its rate, should it refuse something in the next."""
+        """Let a second pass, and keep to the timetable.
+
+        What S3 has answered in it tells its rate, should it refuse something in the next.
+        """
         now = self._clock()
+        if self._common is not None and self._hours.slots:
+            self._common.change(self._cap_now())
         seconds, self._ticked = now - self._ticked, now
         for bucket in self._buckets.values():
             bucket.tick(seconds)
 
     def _hurry(self) -> None:
         self.look_again()
+
+    def _cap_now(self) -> float:
+        """Return the cap of this time of the day."""
+        rate = self._hours.rate(self._wall())
+        return UNCAPPED if rate is None else rate
 
     def _pace(self, region: str, apart: str = "") -> Pace:
         pace = self._paces.get((region, apart))

@@ -179,6 +179,8 @@ class KmsSettings:
     """Requests a second for which KMS is asked, at the most, in any second; None finds out what is allowed."""
     share: float | None = None
     """Of the account's quota, in percent: a cap as well, and the lower of the two holds."""
+    timetable: tuple[Slot, ...] = ()
+    """Lower caps, at some times of the day."""
     patience: float = 900.0
     """Seconds that KMS may be down before the run ends: 15 min, which outlasts a key store that is restarted."""
 

@@ -103,9 +103,16 @@ _NEVER = float("-inf")
 class Cap:
     """Never more than `rate` in any second, whichever paces share it. ValueError unless that is above zero."""
 
-    __slots__ = ("_each", "_log", "_most", "fastest", "rate")
+    __slots__ = ("_each", "_log", "_most", "fastest", "rate", "users")
 
     def __init__(self, rate: float) -> None:
+        self._log: deque[float] = deque()
+        self.users: list[Permits] = []
+        """Who keeps to it."""
+        self.change(rate)
+
+    def change(self, rate: float) -> None:
+        """Be another cap from now on. What went within the last second counts against it. ValueError as above."""
         if rate <= 0:
             msg = "cap must be above zero"
             raise ValueError(msg)
@@ -114,14 +121,15 @@ class Cap:
         self._each = (WINDOW if rate >= 1 else 1 / rate) + JITTER
         self.fastest = self._most / self._each
         """The even pace that just keeps to it."""
-        self._log: deque[float] = deque()
+        for permits in self.users:
+            permits.look()
 
     def room(self, now: float) -> int:
         """Return how many may go at time `now`."""
         log, begin = self._log, now - self._each
         while log and log[0] <= begin:
             log.popleft()
-        return self._most - len(log)
+        return max(0, self._most - len(log))  # they may have gone under a higher one
 
     def note(self, now: float, count: int) -> None:
         """Take down that so many go."""
@@ -144,15 +152,23 @@ class Cap:
 class Permits:
     """Evenly spaced permits that keep to all of some caps."""
 
-    __slots__ = ("_at", "_caps", "_fastest", "_level", "lost")
+    __slots__ = ("_at", "_caps", "_fastest", "_level", "cap", "lost")
 
     def __init__(self, *caps: Cap) -> None:
         self._caps = caps
+        for cap in caps:
+            cap.users.append(self)
+        self.look()
         self._level = 1.0
         self._at = _NEVER
-        self._fastest = min((cap.fastest for cap in caps), default=math.inf)
         self.lost = False
         """Whether permits had lapsed before the last taking, as nobody took them."""
+
+    def look(self) -> None:
+        """Hear that a cap has changed."""
+        self._fastest = min((cap.fastest for cap in self._caps), default=math.inf)
+        self.cap = min((cap.rate for cap in self._caps), default=None)
+        """The lowest cap, in requests a second; None where there is none."""
 
     def take(self, now: float, most: int, rate: float) -> int:
         """Return how many of `most` requests may go at time `now`, `rate` a second."""
@@ -239,7 +255,7 @@ class Governor:
     """The pace of one KMS quota: requests a second, and never more than `cap` in any second."""
 
     __slots__ = (
-        "_allowed", "_answered", "_best", "_brake", "_braking", "_cap", "_delay", "_event", "_first", "_granted",
+        "_allowed", "_answered", "_best", "_brake", "_braking", "_delay", "_event", "_first", "_granted",
         "_grown", "_judged", "_meter", "_pace", "_permits", "_refused", "_searching", "_seen", "_told", "changes",
     )  # fmt: skip
 
@@ -249,7 +265,6 @@ class Governor:
         `common` is one that is shared with other paces.
         """
         caps = [*([] if cap is None else [Cap(cap)]), *([] if common is None else [common])]
-        self._cap = min((each.rate for each in caps), default=None)
         self._permits = Permits(*caps)
         self._meter = Meter()
         self._allowed = 0.0
@@ -272,12 +287,12 @@ class Governor:
     @property
     def rate(self) -> float | None:
         """Permits a second as of the last call; None is unlimited."""
-        pace = self._pace
+        pace, cap = self._pace, self._permits.cap
         if pace is None:
-            return self._cap
+            return cap
         if self._brake < 1.0:
             pace = max(pace * self._brake, min(pace, PROBES, max(LEAST, pace * PROBING)))
-        return pace if self._cap is None else min(pace, self._cap)
+        return pace if cap is None else min(pace, cap)
 
     @property
     def quota(self) -> float | None:
@@ -307,7 +322,7 @@ class Governor:
     @property
     def capped(self) -> bool:
         """Whether there is a cap, whatever is granted."""
-        return self._cap is not None
+        return self._permits.cap is not None
 
     def reserve(self, now: float) -> float:
         """Count a request against the caps that most likely needs no permit: return 0.0, or the seconds to wait."""

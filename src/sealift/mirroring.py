@@ -84,6 +84,7 @@ from sealift.snapshot import Snapshot, beginning
 from sealift.splitting import Landmarks
 from sealift.tally import Observer, Observers, Tally, forecast
 from sealift.taskgroups import insulated, ungrouped
+from sealift.timetable import Timetable
 from sealift.writing import Writer
 
 PAGES_AHEAD = 4
@@ -413,8 +414,8 @@ class Run:
         kms, shard = self._settings.kms, self._settings.selection.shard
         if shard is not None:
             self._caps = {region: cap / shard.count for region, cap in self._caps.items()}
-            if kms.rps is not None:
-                self._settings = replace(self._settings, kms=replace(kms, rps=kms.rps / shard.count))
+            hours = Timetable(kms.rps, kms.timetable).shared(shard.count)
+            self._settings = replace(self._settings, kms=replace(kms, rps=hours.most, timetable=hours.slots))
 
     async def _settle_share(self, store: PersistentStore) -> None:
         """Find out what the share is, for each Region."""

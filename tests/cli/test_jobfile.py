@@ -118,12 +118,14 @@ bandwidth = [
     {from = "08:00", to = "18:00", rate = "50MB/s"},
     {from = 22:00:00, to = 06:00:00, rate = 1000},
 ]
+kms = [{from = "08:00", to = "18:00", rate = 500}]
 """
     )
     settings = job(tmp_path, text).settings
     day = (time(8), time(18))
     assert settings.transfer.max_bandwidth == 200e6
     assert settings.transfer.bandwidth == (Slot(*day, 50e6), Slot(time(22), time(6), 1000.0))
+    assert settings.kms.timetable == (Slot(*day, 500.0),)
 
 
 def test_values_may_hold_variables_and_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,6 +161,7 @@ def test_variables_of_sealift_go_before_the_file_and_options_before_those(tmp_pa
         ("max_duration = true", 'write a duration, as in "3h"'),
         ('on_success = "it\'s"', '"it\'s" cannot be split into words: No closing quotation'),
         ("on_success = 5", 'write a command, as in "mail -s reports ops" or ["mail", "-s", "reports", "ops"]'),
+        ("kms = [{from = '08:00', to = '18:00', rate = 0}]", "'0' is not a whole number of at least 1"),
         ("bandwidth = 5", 'write a list, as in [{from = "08:00", to = "18:00", rate = "50MB/s"}]'),
         (
             "bandwidth = [{from = '08:00', rate = 5}]",

@@ -21,7 +21,7 @@ from sealift.cli.arguments import did_you_mean
 from sealift.cli.layers import document, excludes_first, read_value, settings_of, settle
 from sealift.cli.options import FILTERS, Layer, Option
 from sealift.cli.tomllines import line_of
-from sealift.config import Settings, parse_duration, parse_rate, refuse_combinations
+from sealift.config import Settings, parse_count, parse_duration, parse_rate, refuse_combinations
 from sealift.errors import ConfigError
 from sealift.selection import Filter, parse_sources
 from sealift.timetable import Slot
@@ -200,6 +200,7 @@ _FIELDS: dict[str, Any] = {
     "deadline": (_validated(_deadline), None),
     "max_duration": (_validated(_max_duration), None),
     "bandwidth": (_validated(_slots(parse_rate, '{from = "08:00", to = "18:00", rate = "50MB/s"}')), ()),
+    "kms": (_validated(_slots(parse_count, '{from = "08:00", to = "18:00", rate = 500}')), ()),
     "on_success": (_validated(_command), ()),
     "on_failure": (_validated(_command), ()),
     **{name.replace("-", "_"): (_option(option), None) for name, option in _OPTIONS.items()},
@@ -278,7 +279,7 @@ class _Reader:
             self._complain(where, error.message)
             return None
         transfer = replace(settings.transfer, bandwidth=both.pop("bandwidth", ()))
-        settings = replace(settings, transfer=transfer)
+        settings = replace(settings, transfer=transfer, kms=replace(settings.kms, timetable=both.pop("kms", ())))
         beside = {key: value for key, value in both.items() if key not in _OPTIONS}
         return Job(name=name, settings=settings, metrics=display.metrics, **beside)
 
