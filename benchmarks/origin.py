@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ LIBRARIES = ("libluajit-5.1-2", "libluajit-5.1-common", "lua-resty-core", "lua-r
 
 LUA = r"""
 local sets = { %(sets)s }
+sums = { %(sums)s }
 
 local function unescaped(text) return text and ngx.unescape_uri(text) or nil end
 
@@ -91,6 +93,14 @@ function list(delay)
     send(table.concat(out))
 end
 
+function tell(algorithm)
+    local value = sums[algorithm][ngx.var.uri]
+    if value then
+        ngx.header["x-amz-checksum-" .. algorithm] = value
+        ngx.header["x-amz-checksum-type"] = "FULL_OBJECT"
+    end
+end
+
 function send_tiny()
     ngx.header["ETag"] = string.format('"%%x-%%x"', %(mtime)d, 16)
     ngx.header["Last-Modified"] = "Tue, 14 Nov 2023 22:13:20 GMT"
@@ -133,6 +143,7 @@ SERVER = """
         location /bucket/ {
             %(sleep)s
             %(rate)s
+            %(tell)s
             default_type binary/octet-stream;
             log_by_lua_block { count() }
         }
@@ -194,12 +205,15 @@ def make_data(root: Path, sets: list[DataSet]) -> None:
 class Origin:
     """The running nginx. A context manager."""
 
-    def __init__(self, root: Path, sets: list[DataSet]) -> None:
+    def __init__(self, root: Path, sets: list[DataSet], sums: Mapping[str, Path] | None = None) -> None:
+        """`sums`: the checksums by an algorithm, as a table in Lua; an origin of that name tells them."""
         self.root = root
         self._sets = sets
+        self._sums = dict(sums or {})
         self._here = CACHE / "nginx"
         self._process: subprocess.Popen[bytes] | None = None
-        self.ports = dict(zip(("http", "https", "slow", "limited"), _free_ports(4), strict=True))
+        names = ("http", "https", "slow", "limited", *self._sums)
+        self.ports = dict(zip(names, _free_ports(len(names)), strict=True))
         self.ca = self._here / "ca.pem"
 
     def url(self, kind: str) -> str:
@@ -233,6 +247,7 @@ class Origin:
             "https": ("ssl", "", 0),
             "slow": ("", "", 0.03),
             "limited": ("", "limit_rate 80m;", 0.03),
+            **dict.fromkeys(self._sums, ("", "", 0)),
         }
         servers = "".join(
             SERVER
@@ -244,6 +259,7 @@ class Origin:
                 "delay": delay,
                 "sleep": f"access_by_lua_block {{ ngx.sleep({delay}) }}" if delay else "",
                 "rate": rate,
+                "tell": f'header_filter_by_lua_block {{ tell("{kind}") }}' if kind in self._sums else "",
             }
             for kind, (tls, rate, delay) in kinds.items()
         )
@@ -253,7 +269,10 @@ class Origin:
             + "}"
             for data in self._sets
         )
-        (self._here / "list.lua").write_text(LUA % {"sets": sets, "mtime": MTIME, "made_up": MADE_UP.decode()})
+        sums = ", ".join(f'["{algorithm}"] = dofile("{path}")' for algorithm, path in self._sums.items())
+        (self._here / "list.lua").write_text(
+            LUA % {"sets": sets, "sums": sums, "mtime": MTIME, "made_up": MADE_UP.decode()}
+        )
         config = self._here / "nginx.conf"
         files = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], 100_000)
         config.write_text(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import sys
 import tempfile
 import time
@@ -9,6 +10,7 @@ import timeit
 from collections.abc import Callable
 from pathlib import Path
 
+from sealift.checksum import Algorithm, Checksum, agrees, digest, running_checksum
 from sealift.destination import Destination
 from sealift.line import Queue
 from sealift.localpath import local_path
@@ -66,6 +68,18 @@ def main() -> None:
             queue.add(_Job())
             queue.take(0.0)
 
+        def held(algorithm: Algorithm) -> Callable[[], object]:
+            value = digest(algorithm, body)
+            headers = {f"x-amz-checksum-{algorithm.name.lower()}": binascii.b2a_base64(value, newline=False).decode()}
+
+            def hold() -> bool | None:
+                told = Checksum.told(headers)
+                running = running_checksum(algorithm)
+                running.update(body)
+                return told and agrees(told, running)
+
+            return hold
+
         hot: dict[str, Callable[[], object]] = {
             "sign a request": lambda: signer.head("GET", "h", f"/b/{encoded_path(KEY)}", "", [("if-match", ETAG)], now),
             "read a response's head": lambda: parse_head(HEAD, method="GET"),
@@ -74,6 +88,7 @@ def main() -> None:
             "name of a partial file": lambda: partial_name(remote),
             "into the queue and out": queued,
             "create, write 16 KiB, rename": place,
+            **{f"hold 16 KiB against S3's {each.name}": held(each) for each in Algorithm},
         }
         for name, function in hot.items():
             number = 20 if "page" in name else 5000
