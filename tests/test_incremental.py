@@ -263,7 +263,8 @@ async def test_a_plan_reads_the_ledger_and_leaves_everything_as_it_is(server, tm
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
-async def test_a_disk_that_gets_full_in_a_batch_of_records_costs_records_and_no_file(server, tmp_path):
+async def test_a_disk_that_gets_full_in_a_batch_of_records_costs_records_and_no_file(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("sealift.recording.LONGEST_WAIT", 600.0)  # one batch, however slow the machine is
     fill(server, {f"{number:04d}" + 200 * "x": b"x" for number in range(800)})
     dest = tmp_path / "dest"
     with small_tmpfs(tmp_path / "state", options="size=256k") as small:

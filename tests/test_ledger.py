@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sealift.errors import LocalStorageError
@@ -79,6 +79,28 @@ def test_names_that_are_not_utf_8_are_found_and_none_is_left_out_of_the_pages(tm
 
         assert ledger.look_up([row.path for row in rows]) == {row.path: row for row in rows}
         assert sorted(everything(ledger)) == sorted(rows)
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.text("a/\udcff0.", min_size=1, max_size=5), unique=True, max_size=20),
+    st.text("a/\udcff0", max_size=3),
+    st.integers(1, 4),
+)
+def test_what_is_below_a_directory_is_found_in_pages_and_nothing_else(tmp_path_factory, names, directory, most):
+    directory = directory.strip("/")
+    with Ledger.open(tmp_path_factory.mktemp("ledger"), pytest.fail) as opened:
+        opened.write(Changes(records=[record(name, local_size=len(name)) for name in names]))
+        expected = [each for each in everything(opened) if not directory or each.path.startswith(f"{directory}/")]
+        found, after = [], ""
+        while page := opened.records_below(directory, after, most):
+            assert len(page) <= most
+            found += page
+            after = page[-1].path
+        assert found == expected
+        assert opened.totals(directory) == (len(found), sum(each.local_size for each in found))
+        assert opened.recorded([*names, "none"]) == set(names)
+        assert opened.buckets() == ({"bucket"} if names else set())
 
 
 def test_more_records_than_one_statement_takes_are_written_at_once(ledger):

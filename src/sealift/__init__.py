@@ -42,16 +42,18 @@ if TYPE_CHECKING:
     )
     from sealift.getting import get, get_to_stream
     from sealift.mirroring import mirror, plan
-    from sealift.model import Failure, Forecast, Outcome, Summary
+    from sealift.model import Failure, Finding, Flaw, Forecast, Outcome, Summary, Verification
     from sealift.retry import RetrySettings
     from sealift.selection import Filter
-    from sealift.tally import Observer
+    from sealift.tally import Observer, Onlooker
     from sealift.timetable import Slot
+    from sealift.verifying import verify
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "mirroring": ("mirror", "plan"),
+    "verifying": ("verify",),
     "getting": ("get", "get_to_stream"),
     "doctoring": ("doctor",),
     "diagnosis.findings": ("Diagnosis",),
@@ -70,9 +72,9 @@ _HOMES = {
     ),
     "retry": ("RetrySettings",),
     "selection": ("Filter",),
-    "tally": ("Observer",),
+    "tally": ("Observer", "Onlooker"),
     "timetable": ("Slot",),
-    "model": ("Failure", "Forecast", "Outcome", "Summary"),
+    "model": ("Failure", "Finding", "Flaw", "Forecast", "Outcome", "Summary", "Verification"),
     "errors": (
         "AccessError",
         "ConfigError",
@@ -97,11 +99,14 @@ __all__ = [
     "Durability",
     "Failure",
     "Filter",
+    "Finding",
+    "Flaw",
     "Forecast",
     "KmsSettings",
     "LocalStorageError",
     "MaxDelete",
     "Observer",
+    "Onlooker",
     "Outcome",
     "RetrySettings",
     "RunError",
@@ -115,12 +120,14 @@ __all__ = [
     "TooManyDeletions",
     "TransferSettings",
     "TransportChoice",
+    "Verification",
     "__version__",
     "doctor",
     "get",
     "get_to_stream",
     "mirror",
     "plan",
+    "verify",
 ]
 
 

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator
 
 import anyio
 from anyio.to_thread import run_sync
@@ -32,9 +31,10 @@ from sealift.checksum import (
     stretches_of,
     usual_part_size,
 )
-from sealift.errors import Changed, Integrity, ObjectError, Throttled, Transient
+from sealift.errors import Changed, ObjectError, Throttled, Transient
 from sealift.model import ByteRange, Part, RemoteObject
 from sealift.pacing import Pace, say_if_back
+from sealift.reading import Readable, sum_up
 from sealift.retry import Again, Attempts, RetrySettings, after
 from sealift.s3.store import ObjectStore
 from sealift.tally import Tally
@@ -46,24 +46,8 @@ SIZES_AT_ONCE = 16
 SLICE = 32 * 1024 * 1024
 """Bytes that are read back in one call of a thread, which cannot be called off meanwhile: 0.2 s of a disk's time."""
 
-BLOCK = 1024 * 1024
-"""Bytes that are read back at once: what fits into a core's cache until they are summed up."""
-
 _SLOW = frozenset({"400", "503"})
 """What a HEAD says, which has no body, where a GET would say that KMS asks for fewer requests."""
-
-
-class Readable(Protocol):
-    """A file whose bytes can be read back."""
-
-    @property
-    def name(self) -> str:
-        """What it is called in messages."""
-        ...
-
-    def read_into(self, offset: int, buffer: memoryview) -> int:
-        """Fill `buffer` with the bytes from `offset` on, and return how many those are: fewer only at the end."""
-        ...
 
 
 class Checker:
@@ -214,7 +198,7 @@ class Checker:
         at = stretch.start
         while at < stretch.stop:
             stop = min(at + SLICE, stretch.stop)
-            await run_sync(_sum_up, file, ByteRange(at, stop), running)
+            await run_sync(sum_up, file, ByteRange(at, stop), *running)
             at = stop
 
 
@@ -228,15 +212,3 @@ def _by_guess(remote: RemoteObject, sums: Sums, told: Checksum) -> Checksum | No
     values = [sums.of(start, min(start + size, remote.size)) for start in range(0, remote.size, size)] if size else []
     known = [crc_bytes(told.algorithm, value) for value in values if value is not None]
     return composite(told.algorithm, known) if len(known) == told.parts else None
-
-
-def _sum_up(file: Readable, stretch: ByteRange, running: Sequence[Running]) -> None:
-    buffer = memoryview(bytearray(min(BLOCK, len(stretch))))
-    at = stretch.start
-    while at < stretch.stop:
-        size = file.read_into(at, buffer[: stretch.stop - at])
-        if not size:
-            raise Integrity(f"{file.name} is too short; run again", code="PartialFileLost")
-        for each in running:
-            each.update(buffer[:size])
-        at += size

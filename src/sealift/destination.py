@@ -28,7 +28,7 @@ import stat
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -333,6 +333,11 @@ class Destination:
                 descriptor = os.open(name, _TO_READ, dir_fd=fd)
             except PermissionError as error:
                 raise Permanent(f"{self.path / path.text} may not be read") from error
+            except OSError as error:
+                if error.errno not in {errno.ELOOP, errno.ENXIO}:  # a symbolic link, a socket
+                    raise
+                kind = kind_of(os.lstat(name, dir_fd=fd).st_mode)
+                raise Blocked(path.text, depth=len(path.segments), kind=kind) from error
             reading = Reading(descriptor, path.text)
             kind = kind_of(os.fstat(descriptor).st_mode)
             if kind is not Kind.FILE:
@@ -341,6 +346,36 @@ class Destination:
             return reading
 
         return self._in_directory(tuple(parents), read, path)
+
+    def names(self, directory: Segments) -> Iterator[tuple[bytes, bool]]:
+        """Yield the names in a directory, each with whether it is one of a directory; none where there is none.
+
+        Raises LocalStorageError.
+        """
+        where = LocalPath(directory, escaped=False, directory=True)
+        try:
+            descriptor = self._in_directory(directory, lambda fd: os.open(".", _BELOW, dir_fd=fd), where)
+        except (FileNotFoundError, ObjectError):
+            return
+        try:
+            with os.scandir(descriptor) as entries:
+                for entry in entries:
+                    yield os.fsencode(entry.name), entry.is_dir(follow_symlinks=False)
+        except OSError as error:
+            raise translated(error, str(self.path / where.text)) from error
+        finally:
+            os.close(descriptor)
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a run is writing here now, as far as the system tells who only asks."""
+        try:
+            about = os.lstat(self.path / OWN_DIRECTORY / "lock")
+            locks = Path("/proc/locks").read_text(encoding="ascii")
+        except (OSError, ValueError):
+            return False
+        file = f"{os.major(about.st_dev):02x}:{os.minor(about.st_dev):02x}:{about.st_ino}"
+        return any(file in line.split() for line in locks.splitlines())
 
     def make_directory(self, segments: Segments, *, sync: bool = False) -> bool:
         """Make a directory and those above it; whether it is new. Blocked by anything else there."""

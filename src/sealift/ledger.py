@@ -14,6 +14,7 @@ does not wait for what is being written.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import stat
 import threading
@@ -161,6 +162,8 @@ class Ledger:
         self._writer: sqlite3.Connection | None = None
         self.empty = True
         """Nothing is recorded from before this run."""
+        self.damaged = False
+        """It is open to be read only, and turned out to be damaged: what was read is not all there is."""
 
     @classmethod
     def open(cls, directory: Path, noted: Callable[[str], None]) -> Self:
@@ -182,10 +185,11 @@ class Ledger:
         return ledger
 
     @classmethod
-    def open_to_read(cls, directory: Path, noted: Callable[[str], None]) -> Self | None:
+    def open_to_read(cls, directory: Path, noted: Callable[[str], None], *, shared: bool = False) -> Self | None:
         """Open a ledger that is there already, and change nothing. None where there is none, or only a damaged one.
 
-        Raises LocalStorageError.
+        `shared`: it stays right if a run begins to write meanwhile, for which SQLite makes a file beside it until it is
+        closed. Raises LocalStorageError.
         """
         _refuse_links(directory)
         if not (directory / LEDGER).exists():
@@ -193,7 +197,7 @@ class Ledger:
         ledger = cls(directory, noted)
         try:
             with _translating(directory):
-                ledger._reader = ledger._connected_to_read()
+                ledger._reader = ledger._connected_to_read(shared=shared)
                 ledger._learn(ledger._reader)
         except _DamagedError:
             ledger.close()
@@ -254,24 +258,40 @@ class Ledger:
         """Return the numbers of a bucket's seals."""
         return frozenset(number for number, seal in tuple(self._sealed.items()) if seal.bucket == bucket)
 
+    def buckets(self) -> set[str]:
+        """Return the buckets from which there may be files."""
+        return {seal.bucket for seal in tuple(self._sealed.values())}
+
     def records(self, after: str = "", most: int = 1000) -> list[Record]:
         """Return the next records behind the path `after`, in the ledger's order; none at the end."""
-        before = _place(after)
+        return self._read(_NEXT, (_stored(after), most), self._following(after))
 
-        def following(row: tuple[Any, ...]) -> Record:
-            nonlocal before
-            record = self._record(row)
-            if (place := _place(record.path)) <= before:  # whoever asks for the next ones would not come to an end
-                raise _DamagedError
-            before = place
-            return record
+    def records_below(self, directory: str, after: str = "", most: int = 1000) -> list[Record]:
+        """As `records`, of what is in or below a directory, whose own record (`directory/`) is the first."""
+        if not directory:
+            return self.records(after, most)
+        behind, following, found = _stored(after), self._following(after), list[Record]()
+        for first, end in _bounds(directory):
+            if isinstance(first, bytes) or not isinstance(behind, bytes):
+                start = behind if after and type(behind) is type(first) else type(first)()
+                found += self._read(_NEXT_BELOW, (first, end, start, most - len(found)), following)
+        return found
 
-        return self._read(_NEXT, (_stored(after), most), following)
+    def recorded(self, paths: Sequence[str]) -> set[str]:
+        """Return those of these paths that have a record. At most some hundred at once."""
+        rows: list[tuple[object]] = self._read(_look_up(len(paths), "path"), [_stored(path) for path in paths])
+        return {_text(path) for (path,) in rows}
 
-    def totals(self) -> tuple[int, int]:
-        """Return how many files there are, and their bytes. Raises LocalStorageError."""
-        rows: list[tuple[Any, ...]] = self._read("SELECT count(*), coalesce(sum(local_size), 0) FROM file", ())
-        return (int(rows[0][0]), int(rows[0][1])) if rows else (0, 0)
+    def totals(self, directory: str = "") -> tuple[int, int]:
+        """Return how many files there are, in or below a directory, and their bytes. Raises LocalStorageError."""
+        files = size = 0
+        queries = [(f"{_TOTALS} WHERE path >= ? AND path < ?", bounds) for bounds in _bounds(directory)]
+        for sql, bounds in queries if directory else [(_TOTALS, ())]:
+            rows: list[tuple[int, int]] = self._read(sql, bounds)
+            for count, bytes_ in rows:
+                files += count
+                size += bytes_
+        return files, size
 
     def made(self, directories: Sequence[str]) -> set[str]:
         """Return those of these directories that are Sealift's own making; none if the ledger is damaged."""
@@ -380,10 +400,14 @@ class Ledger:
             reader = self._reader = _connection(str(path))
         self._learn(reader)
 
-    def _connected_to_read(self) -> sqlite3.Connection:
+    def _connected_to_read(self, *, shared: bool) -> sqlite3.Connection:
         uri = (self._directory / LEDGER).absolute().as_uri()
-        # Where nobody has it open, nothing is made beside it, which may be on a read-only file system.
-        mode = "mode=ro" if (self._directory / f"{LEDGER}-wal").exists() else "immutable=1"
+        if (self._directory / f"{LEDGER}-wal").exists():
+            mode = "mode=ro"
+        elif shared and os.access(self._directory, os.W_OK):
+            mode = "mode=rw"
+        else:  # nobody has it open, and nothing is made beside it, which may be on a read-only file system
+            mode = "immutable=1"
         with _finding_damage():
             return _connection(f"{uri}?{mode}", uri=True)
 
@@ -444,12 +468,28 @@ class Ledger:
                 pass
         if self._writer is not None:
             self._begin_anew()
+        else:
+            self.damaged = True
         return []
 
     def _begin_anew(self) -> None:
         with self._writing, self._reading, _translating(self._directory):
             self._set_aside()
             self._connect()
+
+    def _following(self, after: str) -> Callable[[tuple[Any, ...]], Record]:
+        """Return what makes records of rows that follow a path, one by one."""
+        before = _place(after)
+
+        def following(row: tuple[Any, ...]) -> Record:
+            nonlocal before
+            record = self._record(row)
+            if (place := _place(record.path)) <= before:  # whoever asks for the next ones would not come to an end
+                raise _DamagedError
+            before = place
+            return record
+
+        return following
 
     def _record(self, row: tuple[Any, ...]) -> Record:
         if tuple(map(type, row)) not in _KINDS:
@@ -476,6 +516,8 @@ _STRETCH = f"SELECT {', '.join(_ENTRY)} FROM file WHERE path BETWEEN ? AND ? ORD
 _NEXT = f"SELECT {_COLUMNS} FROM file WHERE path > ? ORDER BY path LIMIT ?"  # noqa: S608 (nobody's input)
 
 _NEXT_DIRECTORIES = "SELECT path FROM directory WHERE path > ? ORDER BY path LIMIT ?"
+_NEXT_BELOW = f"SELECT {_COLUMNS} FROM file WHERE path >= ? AND path < ? AND path > ? ORDER BY path LIMIT ?"  # noqa: S608
+_TOTALS = "SELECT count(*), coalesce(sum(local_size), 0) FROM file"
 
 
 @lru_cache
@@ -498,6 +540,14 @@ def _stored(text: str) -> str | bytes:
     except UnicodeEncodeError:
         return text.encode("utf-8", "surrogateescape")
     return text
+
+
+def _bounds(directory: str) -> Iterator[tuple[str | bytes, str | bytes]]:
+    """Yield between what the paths below a directory lie: those that are UTF-8, and the others."""
+    if isinstance(stored := _stored(directory), str):
+        yield f"{stored}/", f"{stored}0"  # which follows the slash
+        stored = stored.encode()
+    yield stored + b"/", stored + b"0"
 
 
 def _place(name: str) -> tuple[bool, bytes]:

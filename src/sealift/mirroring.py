@@ -29,7 +29,7 @@ from pathlib import Path
 
 import anyio
 from anyio import from_thread
-from anyio.streams.memory import MemoryObjectSendStream
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from anyio.to_thread import run_sync
 
 from sealift.admission import Admission
@@ -59,7 +59,7 @@ from sealift.hopeless import Hopeless
 from sealift.intake import Intake, Page
 from sealift.inventory import Inventory
 from sealift.kmscost import Sample, predict
-from sealift.ledger import Ledger
+from sealift.ledger import Ledger, Record
 from sealift.line import Line
 from sealift.listed import Listed
 from sealift.listing import list_prefix
@@ -67,7 +67,7 @@ from sealift.localpath import Clashes
 from sealift.model import Ending, Forecast, Outcome, RemoteObject, Summary
 from sealift.naming import Names
 from sealift.partial import sync_file_system, translated
-from sealift.placing import Place, TreeLanding, WayMaker
+from sealift.placing import Place, TreeLanding, WayMaker, origin
 from sealift.proving import Prover
 from sealift.quota import Quota, default_quota
 from sealift.recording import Recorder
@@ -96,6 +96,13 @@ BETWEEN = 0.05
 JOBS_AHEAD = 2000
 """Objects that wait for a worker: two pages, about 2 MB."""
 
+MENDERS = 16
+"""Files to be repaired that are looked up at once: a HEAD takes 30 ms, so that many come to 500 a second."""
+
+Mend = Callable[[Record], Awaitable[None]]
+"""Hears of a file that is to be fetched again."""
+Look = Callable[[Destination, Ledger, Mend], Awaitable[None]]
+"""Finds files that are to be fetched again."""
 _Found = tuple[Source, Sequence[RemoteObject]]
 _Compare = Callable[[Source, Sequence[RemoteObject]], Awaitable[None]]
 
@@ -181,6 +188,38 @@ async def plan(
                         return await run.forecast(store, destination, ledger, listed, sample)
     finally:
         observers.finished(run.summary())
+
+
+@insulated
+async def repair(
+    look: Look, dest: str | os.PathLike[str], settings: Settings, *, observer: Observer | None = None
+) -> Summary:
+    """Fetch again what `look` finds in the directory `dest`, as it is found, and return what was done.
+
+    S3 is not reached for before something was found. Raises what `mirror` raises.
+    """
+    observers = Observers(*([] if observer is None else [observer]))
+    run = Run((), settings, Tally(observers, anyio.current_time()))
+    try:
+        with await run_sync(bind(Destination.open, Path(dest), create=True)) as destination:
+            await run_sync(destination.lock)
+            whole = await run_sync(_whole, destination, settings)
+            await arrange(destination, whole, None, run.warn_from_anywhere)
+            with await run_sync(Ledger.open, whole, run.warn_from_anywhere) as ledger:
+                buckets = [Source.parse(f"s3://{bucket}") for bucket in ledger.buckets()]
+                log = await run_sync(_begin_log, destination, settings, [source.written for source in buckets])
+                observers.add(log)
+                fetching = replace(settings, storage=replace(settings.storage, force=True))
+                run = Run(buckets, fetching, run.tally)
+                with log.telling_how():
+                    await run.repair(destination, ledger, look)
+                    run.judge()
+    except RunError as error:
+        error.summary = run.summary()
+        raise
+    finally:
+        observers.finished(run.summary())
+    return run.summary()
 
 
 async def _region(store: PersistentStore, settings: Settings, bucket: str) -> str:
@@ -441,6 +480,41 @@ class Run:
         `listed` takes down what is listed, where files are to be deleted, or named.
         """
         self._listed = listed
+
+        async def work(recorder: Recorder) -> None:
+            await self._mirror(store, destination, ledger, recorder)
+            if listed is not None and self._settings.storage.delete:
+                await recorder.flush()
+                await self._delete(destination, ledger, listed, recorder)
+
+        await self._record(store, destination, ledger, work)
+
+    async def repair(self, destination: Destination, ledger: Ledger, look: Look) -> None:
+        """Fetch again what `look` finds. Raises RunError, ConfigError."""
+        send, receive = anyio.create_memory_object_stream[Record](MENDERS)
+
+        async def find() -> None:
+            async with send:
+                await look(destination, ledger, send.send)
+            self._to_list = 0
+
+        with ungrouped():
+            async with receive, anyio.create_task_group() as finding:
+                finding.start_soon(find)
+                async for first in receive:
+                    async with connected(self._settings, self.tally) as store:
+                        await self.settle_cap(store)
+                        work = bind(self._mend, store, destination, ledger, first, receive)
+                        await self._record(store, destination, ledger, work)
+
+    async def _record(
+        self,
+        store: PersistentStore,
+        destination: Destination,
+        ledger: Ledger | None,
+        work: Callable[[Recorder], Awaitable[None]],
+    ) -> None:
+        """Do what tells a recorder what becomes of files, and see that the ledger hears it. Raises RunError."""
         synced = self._settings.storage.durability is not Durability.NONE
         recorder = Recorder(ledger, destination.partial_fd, sync=synced)
         with ungrouped():
@@ -448,10 +522,7 @@ class Run:
                 beside.start_soon(recorder.keep_up)
                 beside.start_soon(self._watch_for_refusals, store)
                 try:
-                    await self._mirror(store, destination, ledger, recorder)
-                    if listed is not None and self._settings.storage.delete:
-                        await recorder.flush()
-                        await self._delete(destination, ledger, listed, recorder)
+                    await work(recorder)
                 except BaseException:
                     with suppress(LocalStorageError):  # as the run, most likely
                         await recorder.flush()
@@ -478,13 +549,6 @@ class Run:
         way, diff = self._diff(seen, destination, admission, ledger, recorder)
         line: Line[Job] = Line(JOBS_AHEAD)
 
-        async def start_over(job: Job, fresh: RemoteObject) -> None:
-            if isinstance(job.target, Place):
-                for again in await diff.jobs(job.target.source, [fresh], restarts=job.restarts + 1):
-                    line.add_again(again)
-
-        durability = settings.storage.durability
-
         async def compare(source: Source, remotes: Sequence[RemoteObject]) -> None:
             await recorder.has_room()
             for job in await diff.jobs(source, remotes):
@@ -504,6 +568,79 @@ class Run:
                 await run_sync(diff.drop_useless)
             line.close()
 
+        kept = await self._fetch(feed, store, destination, line, way, recorder, admission, lambda _: diff)
+        if not self._to_list and self.names is None:
+            await run_sync(_clean, destination, kept)
+
+    async def _mend(
+        self,
+        store: PersistentStore,
+        destination: Destination,
+        ledger: Ledger,
+        first: Record,
+        others: MemoryObjectReceiveStream[Record],
+        recorder: Recorder,
+    ) -> None:
+        """Fetch again what is recorded, as it is in S3 by now."""
+        admission = Admission(self._settings.kms, store.region, self._caps)
+        way, alone = self._diff(store, destination, admission, ledger, recorder, several=False)
+        _, among = self._diff(store, destination, admission, ledger, recorder, way, several=True)
+        line: Line[Job] = Line(JOBS_AHEAD)
+
+        async def mend(record: Record) -> None:
+            bucket, key = record.seal.bucket, record.key
+            self.tally.list(1)
+            try:
+                source, several = origin(record)
+                remote = await store.head(bucket, key, None)
+            except ObjectError as error:
+                self.tally.fail(RemoteObject(bucket, key, record.size, record.etag, record.mtime_ns), error)
+                return
+            await recorder.has_room()
+            for job in await (among if several else alone).jobs(source, [remote]):
+                await line.add(job)
+
+        async def mend_some() -> None:
+            async for record in others:
+                await mend(record)
+
+        async def feed() -> None:
+            await mend(first)
+            async with anyio.create_task_group() as menders:
+                for _ in range(MENDERS):
+                    menders.start_soon(mend_some)
+            line.close()
+
+        await self._fetch(
+            feed,
+            store,
+            destination,
+            line,
+            way,
+            recorder,
+            admission,
+            lambda place: alone if place.under is None else among,
+        )
+
+    async def _fetch(
+        self,
+        feed: Callable[[], Awaitable[None]],
+        store: PersistentStore,
+        destination: Destination,
+        line: Line[Job],
+        way: WayMaker,
+        recorder: Recorder,
+        admission: Admission,
+        compared_by: Callable[[Place], Diff],
+    ) -> AbstractSet[str]:
+        """Fetch what `feed` puts in line, and return which partial files are worth keeping. Raises RunError."""
+        settings, durability = self._settings, self._settings.storage.durability
+
+        async def start_over(job: Job, fresh: RemoteObject) -> None:
+            if isinstance(place := job.target, Place):
+                for again in await compared_by(place).jobs(place.source, [fresh], restarts=job.restarts + 1):
+                    line.add_again(again)
+
         access = await store.access_for({source.bucket for _, source in self._ownership.sources})
         kept = await fetch_all(
             feed,
@@ -519,10 +656,9 @@ class Run:
             crew_of=self._crew_of(destination, access),
             cluster=0 if self.cluster is None else self.cluster.size,
         )
-        if not self._to_list and self.names is None:
-            await run_sync(_clean, destination, kept)
         if durability is not Durability.NONE:
             await run_sync(sync_file_system, destination.partial_fd)  # the last names are on the disk as well
+        return kept
 
     async def forecast(
         self,
@@ -645,6 +781,8 @@ class Run:
         ledger: Ledger | None,
         recorder: Recorder | None,
         way: WayMaker | None = None,
+        *,
+        several: bool | None = None,
     ) -> tuple[WayMaker, Diff]:
         """Return what compares this run's objects with the disk, and clears their way, as `way` does if there is one.
 
@@ -660,7 +798,7 @@ class Run:
             way=way,
             settings=settings,
             tally=tally,
-            several=self._several,
+            several=self._several if several is None else several,
             dry=dry,
             ledger=ledger,
             recorder=recorder,

@@ -255,3 +255,53 @@ class Forecast:
     complete: bool = False
     failures: tuple[Failure, ...] = field(default=())
     kms: KmsForecast = field(default=KmsForecast())
+
+
+class Flaw(enum.StrEnum):
+    """What is wrong with a mirrored file."""
+
+    MISSING = "missing"
+    """The ledger has it, the disk has not."""
+    CHANGED = "changed"
+    """Somebody has written to it, or put something else in its place, since it was recorded."""
+    DAMAGED = "damaged"
+    """Nobody has written to it, as its size and time say, and its bytes are others all the same."""
+    UNKNOWN = "unknown"
+    """The ledger knows nothing of it: it is no mirrored file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of `findings`."""
+
+    path: str
+    """Below the destination, as it is on disk (surrogates for bytes that are not UTF-8)."""
+    flaw: Flaw
+    message: str = ""
+    bucket: str = ""
+    key: str = ""
+    """Those of the object, as far as the ledger knows one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What files were found to be, by the ledger. The fields are those of `sealift verify --json`, in its order.
+
+    `files` is the sum of the next five. `bytes` were read. `complete` says that all files were looked at. `findings`
+    holds at most the first 1,000, `unknown` ones last. `repair` is what was done about them, None where that was not
+    asked for.
+    """
+
+    files: int = 0
+    intact: int = 0
+    missing: int = 0
+    changed: int = 0
+    damaged: int = 0
+    unchecked: int = 0
+    """As they were recorded, by size and time; the ledger has no checksum of them."""
+    unknown: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    complete: bool = False
+    findings: tuple[Finding, ...] = field(default=())
+    repair: Summary | None = None

@@ -257,6 +257,32 @@ class TreeLanding:
         self._destination.place(partial, place.path, job.remote.last_modified_ns, sync=self._sync)
 
 
+def origin(record: Record) -> tuple[Source, bool]:
+    """Return the source that brings an object where its record says, and whether it is one of several.
+
+    Raises Permanent where none does.
+    """
+    source, key = Source.parse(f"s3://{record.seal.bucket}"), record.key
+    if _leads_to(record, key, source.directory):
+        return source, True
+    for start in (0, *(index + 1 for index, letter in enumerate(key) if letter == "/")):
+        if _leads_to(record, key[start:], None):
+            return replace(source, prefix=key[:start]), False
+    raise Permanent(
+        f"{key!r} does not belong at {record.path}: mirror it anew",
+        bucket=source.bucket,
+        key=key,
+        code="PlaceUnknown",
+    )
+
+
+def _leads_to(record: Record, key_below: str, under: str | None) -> bool:
+    path = local_path(key_below, record.size, under=under)
+    if path.directory:
+        return record.path == f"{path.text}/"
+    return record.path in {path.text, beside_directory(path).text}
+
+
 def recorded(remote: RemoteObject, path: str, mtime_ns: int, checksum: str | None = None) -> Record:
     """Return the record of a file that is an object, as far as its listing and the file's bytes tell."""
     bucket, key, size, etag, _, version_id, *_ = remote

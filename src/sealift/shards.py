@@ -15,11 +15,11 @@ Everything here blocks, and rests on the destination's locks.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from heapq import merge
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from sealift.errors import LocalStorageError
 from sealift.ledger import LEDGER, Changes, Entry, Ledger, Record
@@ -257,6 +257,68 @@ def _indices(shards: Sequence[Shard]) -> dict[int, set[int]]:
     for shard in shards:
         indices.setdefault(shard.count, set()).add(shard.index)
     return indices
+
+
+class Books:
+    """All that is known of a destination's files, in however many ledgers: of each, who has the last word on it."""
+
+    def __init__(self, ledgers: Sequence[Ledger], shards: Sequence[Shard] = ()) -> None:
+        """The ledgers of the whole, where there is one, and of the `shards`, in their order, which are open."""
+        self._ledgers = ledgers
+        self._shards = shards
+        self._indices = _indices(shards)
+
+    @classmethod
+    @contextmanager
+    def reading(cls, state: Path) -> Iterator[Self | None]:
+        """Open what there is to be read, while others may write; None where any of it is damaged, or there is nothing.
+
+        Raises LocalStorageError.
+        """
+        with ExitStack() as stack:
+            ledgers, shards = [], present(state)
+            for directory in (state, *(part_of(state, shard) for shard in shards)):
+                if (directory / LEDGER).exists():
+                    ledger = Ledger.open_to_read(directory, _nobody, shared=True)
+                    if ledger is None:
+                        yield None
+                        return
+                    ledgers.append(stack.enter_context(ledger))
+            yield cls(ledgers, shards) if ledgers else None
+
+    @property
+    def damaged(self) -> bool:
+        """Whether one turned out to be damaged: what was read is not all there is."""
+        return any(ledger.damaged for ledger in self._ledgers)
+
+    def totals(self, directory: str) -> tuple[int, int]:
+        """Return how many files there are in or below a directory, and their bytes; some of them twice."""
+        all_totals = [ledger.totals(directory) for ledger in self._ledgers]
+        return sum(files for files, _ in all_totals), sum(size for _, size in all_totals)
+
+    def pages(self, directory: str) -> Iterator[list[Record]]:
+        """Yield the records of what is in or below a directory."""
+        for ledger in self._ledgers:
+            after, ruled = "", self._is_ruled(ledger)
+            while page := ledger.records_below(directory, after):
+                after = page[-1].path
+                yield [record for record in page if not _is_of(record.key, self._indices)] if ruled else page
+
+    def look_up(self, path: str) -> Record | None:
+        """Return the record of a path."""
+        for ledger in self._ledgers:
+            record = ledger.look_up([path]).get(path)
+            if record and not (self._is_ruled(ledger) and _is_of(record.key, self._indices)):
+                return record
+        return None
+
+    def recorded(self, paths: Sequence[str]) -> set[str]:
+        """Return those of these paths that have a record. At most some hundred at once."""
+        return {path for ledger in self._ledgers for path in ledger.recorded(paths)}
+
+    def _is_ruled(self, ledger: Ledger) -> bool:
+        """Whether it is the whole's, of which a part may know better."""
+        return len(self._ledgers) > len(self._shards) > 0 and ledger is self._ledgers[0]
 
 
 def _is_of(key: str, indices: dict[int, set[int]]) -> bool:

@@ -7,7 +7,19 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from sealift.errors import Integrity, ObjectError, Refused, Throttled, Transient
-from sealift.model import Ending, Failure, Forecast, KmsForecast, KmsUse, Outcome, PaceSample, RemoteObject, Summary
+from sealift.model import (
+    Ending,
+    Failure,
+    Finding,
+    Forecast,
+    KmsForecast,
+    KmsUse,
+    Outcome,
+    PaceSample,
+    RemoteObject,
+    Summary,
+    Verification,
+)
 from sealift.refusals import Refusals, is_refusal
 
 FAILURES_IN_SUMMARY = 1000
@@ -82,6 +94,22 @@ class Unobserved:
 
     def finished(self, summary: Summary) -> None:
         """See `Observer.finished`."""
+
+
+class Onlooker(Unobserved):
+    """What hears of a verification as well; it looks away."""
+
+    def expected(self, files: int, size: int) -> None:
+        """So many more files are to be looked at, of so many bytes."""
+
+    def looked_at(self, files: int, size: int) -> None:
+        """So many of them were."""
+
+    def found(self, finding: Finding) -> None:
+        """A file is not what it should be, or unknown."""
+
+    def verified(self, verification: Verification) -> None:
+        """All were looked at, or that ended early."""
 
 
 class Observers(Unobserved):

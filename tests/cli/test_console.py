@@ -40,6 +40,22 @@ class Drawing:
         self.stream.write("<refresh>")
 
 
+class OnTerminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_drawing_steps_aside_for_lines_on_the_same_terminal_and_for_no_others() -> None:
+    terminal, pipe = OnTerminal(), io.StringIO()
+    for stream in (terminal, pipe):
+        console = Console(stream, None)
+        console.drawing = Drawing(stream)
+        console.out_above("line")
+        console.flush()
+    assert terminal.getvalue() == "<clear>line\n<refresh>"
+    assert pipe.getvalue() == "line\n"
+
+
 def test_lines_are_made_printable_and_go_where_they_belong() -> None:
     out, err = io.StringIO(), io.StringIO()
     console = Console(out, err)

@@ -4,7 +4,7 @@ import pytest
 
 from sealift.cli.status import exit_status
 from sealift.errors import AccessError, ConfigError, CredentialsError, LocalStorageError, SourceError
-from sealift.model import Forecast, Summary
+from sealift.model import Forecast, Summary, Verification
 
 
 @pytest.mark.parametrize(
@@ -18,10 +18,20 @@ from sealift.model import Forecast, Summary
         (Forecast(listed=1, to_download=1, complete=True), 0),
         (Forecast(listed=1, failed=1, complete=True), 1),
         (Forecast(complete=False), 1),
+        (Verification(intact=1, unchecked=1, unknown=1, complete=True), 0),
+        (Verification(missing=1, complete=True), 1),
+        (Verification(changed=1, complete=True), 1),
+        (Verification(damaged=1, complete=True), 1),
+        (Verification(complete=False), 1),
+        (Verification(damaged=1, complete=True, repair=Summary(downloaded=1)), 0),
+        (Verification(damaged=1, complete=True, repair=Summary(failed=1)), 1),
+        (Verification(damaged=1, complete=True, repair=Summary(pending=1)), 1),
         (None, 0),
     ],
 )
-def test_the_status_says_whether_everything_is_in_place(result: Summary | Forecast | None, status: int) -> None:
+def test_the_status_says_whether_everything_is_in_place(
+    result: Summary | Forecast | Verification | None, status: int
+) -> None:
     assert exit_status(result) == status
 
 

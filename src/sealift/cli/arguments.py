@@ -65,6 +65,16 @@ Exit status: 0 nothing is refused; 3 something is; 5 there is no such bucket, or
         fewest=1,
         most=1,
     ),
+    "verify": Verb(
+        "DEST [PREFIX...]",
+        "read the mirrored files again, and hold them against the ledger",
+        """\
+Reads the files below DEST again and holds them against what the ledger says of them: which are missing, changed,
+damaged, or unknown to it. PREFIXes are files and directories below DEST; without any, all are meant. Asks S3 for
+nothing and changes nothing, unless --repair fetches again what is not right.""",
+        fewest=1,
+        most=None,
+    ),
     "policy": Verb(
         "SOURCE... --principal ARN",
         "print the policies that let somebody read what lies under SOURCEs",
@@ -276,7 +286,7 @@ def _check(verb: str, words: Sequence[str], given: Layer) -> None:
             raise ConfigError(f"sealift {verb} takes no --{name}")
     if len(words) < shape.fewest or (shape.most is not None and len(words) > shape.most):
         raise ConfigError(f"write {' '.join(f'sealift {verb} {shape.usage}'.split())} (sealift {verb} --help)")
-    if verb in TRANSFERRING and len(words) > 1 and words[-1].startswith("s3://"):
+    if verb in TRANSFERRING and len(words) > (verb != "verify") and words[-1].startswith("s3://"):
         raise ConfigError(f"{words[-1]!r} is not a local path: Sealift only downloads")
 
 

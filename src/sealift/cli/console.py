@@ -53,6 +53,17 @@ class Console:
         """Write a line to standard output. Raises StandardOutputClosed, LocalStorageError."""
         self._write(f"{printable(line)}\n")
 
+    def out_above(self, line: str) -> None:
+        """As `out`, above whatever is drawn, if that is on the same terminal."""
+        drawing = self.drawing if self.on_terminal else None
+        if drawing is None:
+            self.out(line)
+            return
+        drawing.clear()
+        self.out(line)
+        self.flush()
+        drawing.refresh()
+
     def flush(self) -> None:
         """Hand everything to the operating system. Raises StandardOutputClosed, LocalStorageError."""
         self._write("")

@@ -74,6 +74,8 @@ def _obey(command: Command, console: Console) -> int:
         return reporting.report(command, settings, console)
     if command.verb == "doctor":
         return verbs.diagnose(command, settings, display, console)
+    if command.verb == "verify":
+        return verbs.verify(command, settings, display, console)
     if command.verb == "policy":
         return verbs.grant(command, settings, display, console)
     return verbs.run(command, settings, display, console)

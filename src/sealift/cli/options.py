@@ -33,7 +33,8 @@ from sealift.selection import Filter, parse_location
 from sealift.sharding import Shard, parse_shard
 
 MIRRORING = frozenset({"mirror", "plan"})
-TRANSFERRING = MIRRORING | {"get"}
+VERIFY = frozenset({"verify"})
+TRANSFERRING = MIRRORING | {"get"} | VERIFY
 POLICY = frozenset({"policy"})
 DOCTOR = frozenset({"doctor"})
 CONNECTING = TRANSFERRING | POLICY | DOCTOR
@@ -483,7 +484,14 @@ OPTIONS: tuple[Option, ...] = (
         DIRECTORY,
         _LOCAL,
         "keep ledger and logs there, not in DEST/.sealift: one directory for each DEST",
-        verbs=MIRRORING | TELLING,
+        verbs=MIRRORING | VERIFY | TELLING,
+    ),
+    Option(
+        name="repair",
+        kind=FLAG,
+        group=_LOCAL,
+        help="fetch again what is missing, changed or damaged",
+        verbs=VERIFY,
     ),
     _setting("transfer", "concurrency", "concurrency", COUNT_OR_AUTO, _HOW, "GETs under way at once", default="auto"),
     _setting(
@@ -494,7 +502,7 @@ OPTIONS: tuple[Option, ...] = (
         _HOW,
         "processes that fetch; auto begins with one, and takes one a core when that one is busy all the time",
         default="auto",
-        verbs=MIRRORING,
+        verbs=MIRRORING | VERIFY,
     ),
     _setting(
         "transfer",
@@ -541,7 +549,7 @@ OPTIONS: tuple[Option, ...] = (
         _HOW,
         "as --kms-rps, in percent of the account's quota, by Service Quotas, or else of the Region's default quota",
         default="no limit but what KMS allows",
-        verbs=MIRRORING,
+        verbs=MIRRORING | VERIFY,
     ),
     _setting(
         "kms",

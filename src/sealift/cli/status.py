@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sealift.errors import SealiftError
-from sealift.model import Forecast, Summary
+from sealift.model import Forecast, Summary, Verification
 
 IN_PLACE = 0
 FAILED = 1
@@ -15,7 +15,7 @@ PIPE_CLOSED = 141
 
 
 def exit_status(
-    result: Summary | Forecast | None,
+    result: Summary | Forecast | Verification | None,
     error: BaseException | None = None,
     *,
     interrupted: bool = False,
@@ -30,5 +30,14 @@ def exit_status(
         return error.exit_status if isinstance(error, SealiftError) else FAILED
     if result is None:
         return IN_PLACE
+    if isinstance(result, Verification):
+        return IN_PLACE if result.complete and not _unmended(result) else FAILED
     left = result.pending if isinstance(result, Summary) else 0
     return FAILED if result.failed or left or not result.complete else IN_PLACE
+
+
+def _unmended(result: Verification) -> int:
+    """Return how many files are still not right."""
+    if result.repair is None:
+        return result.missing + result.changed + result.damaged
+    return result.repair.failed + result.repair.pending

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from sealift.cli.quantities import count, duration, objects, per_second, rate, size
 from sealift.cli.status import FAILED, INTERRUPTED
 from sealift.errors import AccessError
-from sealift.model import Failure, Forecast, RefusedObjects, Summary
+from sealift.model import Failure, Forecast, RefusedObjects, Summary, Verification
 
 EXPLAINED = "what has to be granted, and in which policy, is what this says: {command}"
 CUT_SHORT = "and more: the listing did not reach its end"
 
 
-def as_json(result: Summary | Forecast) -> str:
+def as_json(result: Summary | Forecast | Verification) -> str:
     """Return one line of ASCII: a key's bytes that are not UTF-8 come as escaped surrogates (PEP 383)."""
     return json.dumps(dataclasses.asdict(result), ensure_ascii=True)
 

@@ -19,8 +19,8 @@ from sealift.cli.status import IN_PLACE, INTERRUPTED, PIPE_CLOSED, USAGE, exit_s
 from sealift.cli.summary import EXPLAINED, advice, as_json, doctor_for, table
 from sealift.config import Settings
 from sealift.errors import ConfigError, RunError
-from sealift.model import Forecast, Summary
-from sealift.tally import Observer, Observers
+from sealift.model import Forecast, Summary, Verification
+from sealift.tally import Observer, Observers, Onlooker
 
 if TYPE_CHECKING:
     from sealift.cli.policies import Format
@@ -133,6 +133,32 @@ def foresee(work: Callable[[Observer], Awaitable[Forecast]], display: Display, c
     return status
 
 
+def verify(command: Command, settings: Settings, display: Display, console: Console) -> int:
+    """Run verify, and return the exit status. Raises ConfigError."""
+    from sealift.cli.checks import Checks, outlook, sums
+
+    lines = not display.json
+    with Interrupts(console.leave_line) as interrupts:
+        checks = Checks(console, style_of(display, console), interrupts.stop, display, lines=lines)
+        ended = conduct(partial(_verify, command, settings, checks), interrupts, checks)
+        interrupted = interrupts.heard and ended.result is None
+    result, error = checks.result, checks.error or ended.error
+    closed = isinstance(error, StandardOutputClosed)
+    status = exit_status(result, error, interrupted=interrupted, pipe_closed=closed)
+    if status not in (USAGE, PIPE_CLOSED):
+        if display.json:
+            console.out(as_json(result))
+        elif not display.quiet and (error is None or result.files):
+            for line in sums(result):
+                console.out(line)
+        console.flush()
+    if error is not None:
+        say(error, console, verbose=display.verbose)
+    elif status not in (IN_PLACE, USAGE, PIPE_CLOSED) and not display.quiet:
+        console.err(f"sealift: {outlook(result, interrupted=interrupted)}")
+    return status
+
+
 def grant(command: Command, settings: Settings, display: Display, console: Console) -> int:
     """Run policy, and return the exit status. Raises ConfigError."""
     from sealift.cli.policies import written
@@ -205,6 +231,14 @@ async def _policies(command: Command, settings: Settings) -> Granted:
         sample=given.get("sample", SAMPLE),
     )
     return await policies(command.words, wishes, settings)
+
+
+async def _verify(command: Command, settings: Settings, observer: Onlooker) -> Verification:
+    from sealift.verifying import verify as verify_files
+
+    dest, *prefixes = command.words
+    repair = bool(command.layer.values.get("repair"))
+    return await verify_files(dest, prefixes, settings, repair=repair, observer=observer)
 
 
 async def _mirror(words: tuple[str, ...], settings: Settings, observer: Observer) -> Summary:
