@@ -36,6 +36,7 @@ from sealift.errors import (
     ConfigError,
     Integrity,
     LocalStorageError,
+    NotSent,
     ObjectError,
     Permanent,
     RunError,
@@ -369,6 +370,8 @@ class _Ordered:
                 mismatches += 1
                 self._tally.retry(error)
                 data.clear()
+            except NotSent:
+                continue
             except ObjectError as error:
                 again = after(
                     error,
@@ -414,6 +417,9 @@ class _Ordered:
                     self._tally.receive(len(chunk))
                     data += chunk
                     await self._bandwidth.spend(len(chunk))
+        except NotSent:
+            self._tally.get_requests -= 1
+            raise
         except Throttled as error:
             if error.service == "kms":
                 self._charged = self._refused = True
