@@ -31,7 +31,7 @@ pytestmark = [
     pytest.mark.skipif(CANNOT_RECORD, reason="there is no C compiler: what a power loss leaves stays untested"),
 ]
 
-MOMENTS = int(os.environ.get("SEALIFT_MOMENTS", 250))
+MOMENTS = int(os.environ.get("SEALIFT_MOMENTS", "250"))
 """For each run and way to make it: some two minutes. CI takes fewer."""
 
 SEED = int(os.environ.get("SEALIFT_SEED", random.randrange(10**6)))
