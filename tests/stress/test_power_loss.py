@@ -54,10 +54,14 @@ def second(server: FaultServer, dest: Path, *options: str) -> Recorded:
 
 
 def after_a_kill(server: FaultServer, dest: Path, *options: str) -> Recorded:
-    """A run that goes on with what a killed one left, part of which is of older versions by now, in other parts."""
+    """A run that goes on with what a killed one left, part of which is of older versions by now, in other parts.
+
+    No object is gone: what the killed run had named and not recorded yet is nobody's, and --delete leaves it alone.
+    """
     later: Bodies = next_versions(second(server, dest, *options).now, SEED + 2)
     run(server, dest, later, *options, kill=100)
-    return run(server, dest, next_versions(later, SEED + 3, share=0.1), *options, "--part-size", str(PART * 3 // 4))
+    last: Bodies = {**later, **next_versions(later, SEED + 3, share=0.1)}
+    return run(server, dest, last, *options, "--part-size", str(PART * 3 // 4))
 
 
 async def test_a_power_loss_costs_no_file_that_was_got_alone(tmp_path: Path) -> None:
