@@ -31,8 +31,8 @@ MADE_UP = b"0123456789abcdef"
 """What an object holds for which there is no file."""
 
 MODULES = ("ndk_http_module.so", "ngx_http_lua_module.so")
-PACKAGES = ("nginx-common", "nginx-core", "nginx-light", "libnginx-mod-http-ndk", "libnginx-mod-http-lua")
-LIBRARIES = ("libluajit-5.1-2", "libluajit-5.1-common", "lua-resty-core", "lua-resty-lrucache")
+PACKAGES = ("nginx-common", "nginx", "libnginx-mod-http-ndk", "libnginx-mod-http-lua")
+LIBRARIES = ("libpcre3", "libluajit2-5.1-2", "libluajit2-5.1-common", "lua-resty-core", "lua-resty-lrucache")
 
 LUA = r"""
 local sets = { %(sets)s }
@@ -288,7 +288,7 @@ class Origin:
         )
         env = dict(os.environ)
         if (CACHE / "debs").exists():
-            env["LD_LIBRARY_PATH"] = ":".join(map(str, (CACHE / "debs").glob("usr/lib/*-linux-gnu")))
+            env["LD_LIBRARY_PATH"] = ":".join(map(str, (CACHE / "debs").glob("**/lib/*-linux-gnu")))
         self._process = subprocess.Popen([nginx, "-c", str(config)], env=env)
         for _ in range(100):
             time.sleep(0.05)

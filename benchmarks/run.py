@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -26,13 +26,20 @@ from pathlib import Path
 
 from benchmarks.origin import CACHE, DataSet, Origin, make_data
 from benchmarks.peers import PEERS, Peer
-from benchmarks.report import LISTING, chart, table
+from benchmarks.report import LISTING, OURS, chart, table
 from benchmarks.rows import ROWS, Row, data_sets
 
 RESULTS = Path(__file__).parent / "results"
 MEMORY = Path("/dev/shm")
 LONGEST = 900
 """Seconds after which a run is given up."""
+
+BEHIND = 1.25
+"""Times the wall time of the row's fastest peer, which the ratio is to: who took longer in the first round is not run
+again in that row."""
+
+SMALL = 1024 * 1024
+"""Bytes of a file that is compared in one go."""
 
 
 @dataclass(frozen=True)
@@ -124,9 +131,15 @@ def _differences(data: DataSet, origin: Origin, dest: Path) -> str:
         path = dest / f"{number:08d}"
         if not path.is_file() or path.stat().st_size != size:
             return f"{path} is missing, or not as long as it should be"
-        if data.stored and not filecmp.cmp(path, source / path.name, shallow=False):
+        if data.stored and not _same(path, source / path.name, size):
             return f"{path} differs from its source"
     return ""
+
+
+def _same(one: Path, other: Path, size: int) -> bool:
+    if size <= SMALL:
+        return one.read_bytes() == other.read_bytes()
+    return filecmp.cmp(one, other, shallow=False)
 
 
 def main() -> int:
@@ -136,7 +149,9 @@ def main() -> int:
     parser.add_argument("--peers", default=",".join(PEERS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scale", type=float, default=1.0, help="below 1: fewer objects, for a quick look")
-    parser.add_argument("--name", default=f"{datetime.now(UTC):%Y-%m-%d}", help="of the files in results/")
+    parser.add_argument(
+        "--name", default=f"{datetime.now(UTC):%Y-%m-%d}", help="of the files in results/; other rows in them are kept"
+    )
     asked = parser.parse_args()
     rows = [row for row in ROWS if row.name in asked.rows.split(",")]
     peers = [PEERS[name] for name in asked.peers.split(",")]
@@ -146,14 +161,17 @@ def main() -> int:
     sets = {data.name: data for data in data_sets(asked.scale)}
     root = CACHE / f"data-{asked.scale:g}"
     make_data(root, [sets[row.data] for row in rows])
-    measured: list[Measured] = []
+    measured = measured_before(asked.name, asked.scale, {row.name for row in rows})
     with Origin(root, list(sets.values())) as origin:
         for row in rows:
             data = sets[row.data]
             base = CACHE if row.on_disk or not MEMORY.is_dir() else MEMORY
             with filled(row, data, origin, base) if row.rerun else nullcontext() as shared:
+                behind: set[str] = set()
                 for number in range(asked.rounds):
                     for peer in peers:
+                        if peer.name in behind or (row.many and peer.slow):
+                            continue
                         dest = shared or Path(tempfile.mkdtemp(prefix="bench-", dir=base))
                         try:
                             one = measure(row, peer, data, origin, dest / "d")
@@ -167,8 +185,26 @@ def main() -> int:
                             told = one.error or f"{one.wall:.2f} s, CPU {one.cpu:.2f} s, {one.memory / 1e6:.0f} MB"
                             sys.stdout.write(f"{row.name:14} {number + 1} {peer.name:18} {told}\n")
                             sys.stdout.flush()
+                    behind = behind or far_behind(each for each in measured if each.row == row.name)
             write(asked.name, asked.rounds, asked.scale, peers, measured, sets)
     return 0
+
+
+def far_behind(runs: Iterable[Measured]) -> set[str]:
+    """Return the peers of which one round says enough."""
+    walls = {each.peer: each.wall for each in runs if not each.error and each.peer not in OURS}
+    return {peer for peer, wall in walls.items() if wall > BEHIND * min(walls.values())}
+
+
+def measured_before(name: str, scale: float, besides: set[str]) -> list[Measured]:
+    """Return the runs that results of that name have already, `besides` those of these rows."""
+    path = RESULTS / f"{name}.json"
+    if not path.exists():
+        return []
+    document = json.loads(path.read_text())
+    if document["about"]["scale"] != scale:
+        raise SystemExit(f"{path} is of scale {document['about']['scale']:g}: give these another --name")
+    return [Measured(**run) for run in document["runs"] if run["row"] not in besides]
 
 
 @contextmanager

