@@ -153,11 +153,10 @@ class Connection(asyncio.BufferedProtocol):
         self.heard = self._loop.time()
         try:
             transport.write(request)
-            while True:
-                head = parse_head(self._view[self._start : self._stop], method=method)
-                if head is not None:
-                    break
+            head = None
+            while head is None:
                 await self._arrival()
+                head = parse_head(self._view[: self._stop], method=method)
         except BaseException:
             self.close()
             raise
