@@ -3,6 +3,7 @@
 import random
 import time
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 
 import anyio
@@ -128,26 +129,26 @@ async def test_an_empty_prefix_has_nothing_to_find():
 class NoStartAfter(Sequence):
     """A server that begins every listing where it begins."""
 
-    async def list_page(self, bucket, prefix, *, start_after=None, **more):
-        return await super().list_page(bucket, prefix, **more)
+    async def list_page(self, request):
+        return await super().list_page(replace(request, start_after=None))
 
 
 class RefusesStartAfter(Sequence):
     """A server that does not know the parameter."""
 
-    async def list_page(self, bucket, prefix, *, start_after=None, **more):
-        if start_after is not None:
-            raise Permanent("NotImplemented", bucket=bucket, key="")
-        return await super().list_page(bucket, prefix, **more)
+    async def list_page(self, request):
+        if request.start_after is not None:
+            raise Permanent("NotImplemented", bucket=request.bucket, key="")
+        return await super().list_page(request)
 
 
 class NoDelimiter(Sequence):
     """A bucket of which one prefix only may be listed."""
 
-    async def list_page(self, bucket, prefix, *, delimiter=None, **more):
-        if delimiter is not None:
+    async def list_page(self, request):
+        if request.delimiter is not None:
             raise AccessError("may not be listed")
-        return await super().list_page(bucket, prefix, **more)
+        return await super().list_page(request)
 
 
 @pytest.mark.parametrize("kind", [NoStartAfter, RefusesStartAfter, NoDelimiter])
@@ -269,5 +270,5 @@ class SmallPages:
         self.part_size = store.part_size
         self.open = store.open
 
-    async def list_page(self, bucket, prefix, **more):
-        return await self._store.list_page(bucket, prefix, **more, most=self._page_size)
+    async def list_page(self, request):
+        return await self._store.list_page(replace(request, most=self._page_size))

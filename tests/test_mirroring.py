@@ -37,6 +37,7 @@ from sealift.model import ByteRange
 from sealift.partial import PartialFile, partial_name, record_all
 from sealift.s3 import connected
 from sealift.s3.pool import Pool
+from sealift.s3.store import PageRequest
 from sealift.tally import Tally
 from tests.support.awserrors import AWS_ERRORS, KEY_ARN, PRINCIPAL
 from tests.support.faultserver import (
@@ -658,7 +659,7 @@ async def test_an_object_that_is_all_there_and_was_not_placed_needs_no_get(serve
     server.put("bucket", "k", Generated(200 * KIB, seed=4))
     settings = settings_for(server)
     async with connected(settings, Tally(Watcher(), 0.0)) as store:
-        [listed] = (await store.list_page("bucket", "")).objects
+        [listed] = (await store.list_page(PageRequest("bucket", ""))).objects
     with Destination.open(tmp_path, create=True) as before:
         with PartialFile.create(before.partial_fd, partial_name(listed), listed.size, preallocate=False) as killed:
             killed.write(0, server.objects["bucket", "k"].content.read(0, listed.size))

@@ -13,6 +13,7 @@ from sealift.destination import Destination
 from sealift.localpath import local_path
 from sealift.proving import AT_ONCE, Prover, Question
 from sealift.s3 import connected
+from sealift.s3.store import PageRequest
 from sealift.tally import Tally
 from tests.support.faultserver import FaultServer
 from tests.support.running import QUICK, Watcher, settings_for
@@ -38,7 +39,7 @@ async def proven(server, dest, keys, *, kind=Destination, recorded=None):
     tally = Tally(Watcher(), 0.0)
     async with connected(settings, tally) as store:
         with kind.open(dest, create=True) as destination:
-            remotes = {remote.key: remote for remote in (await store.list_page("bucket", "")).objects}
+            remotes = {remote.key: remote for remote in (await store.list_page(PageRequest("bucket", ""))).objects}
             questions = [
                 Question(remotes[key], local_path(key, 1), destination.facts(local_path(key, 1)), recorded)
                 for key in keys

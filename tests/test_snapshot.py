@@ -12,7 +12,7 @@ import sealift
 from sealift import ConfigError, SelectionSettings, SourceError, StorageSettings, TransportChoice
 from sealift.errors import Permanent
 from sealift.model import RemoteObject
-from sealift.s3.store import Version, VersionsPage
+from sealift.s3.store import PageRequest, Version, VersionsPage
 from sealift.snapshot import Snapshot, beginning
 from tests.support.faultserver import Call, FaultServer, FaultServerThread
 from tests.support.running import Watcher, settings_for, tree
@@ -57,8 +57,9 @@ class Versions:
         self._all = [version for key in sorted(history) for version in history[key]]
         self._size = size
 
-    async def list_versions(self, bucket, prefix, *, key_marker=None, version_marker=None, delimiter=None, most=1000):
-        left = [version for version in self._all if version.remote.key.startswith(prefix)]
+    async def list_versions(self, request):
+        key_marker, version_marker = request.key_marker, request.version_marker
+        left = [version for version in self._all if version.remote.key.startswith(request.prefix)]
         if version_marker is not None:
             marks = [(version.remote.key, version.remote.version_id) for version in left]
             left = left[marks.index((key_marker, version_marker)) + 1 :]
@@ -93,7 +94,7 @@ async def test_whatever_lies_on_whichever_page_of_each_key_the_newest_counts_tha
     snapshot = Snapshot(bucket, datetime.fromtimestamp(moment, UTC))  # type: ignore[arg-type]  # asks nothing else of it
     found, token, pages = [], None, 0
     while token is not None or not pages:
-        page = await snapshot.list_page("bucket", "p/", token=token)
+        page = await snapshot.list_page(PageRequest("bucket", "p/", token=token))
         pages, token = pages + 1, page.next_token
         found += [remote.version_id for remote in page.objects]
         assert page.objects or token is None

@@ -21,9 +21,9 @@ class Counting(FakeStore):
 
     pages = 0
 
-    async def list_page(self, *args, **kwargs):
+    async def list_page(self, request):
         self.pages += 1
-        return await super().list_page(*args, **kwargs)
+        return await super().list_page(request)
 
 
 def store_of(keys) -> Counting:

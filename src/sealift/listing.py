@@ -20,7 +20,7 @@ from anyio.abc import TaskGroup
 
 from sealift.errors import AccessError, ObjectError, Permanent
 from sealift.model import RemoteObject
-from sealift.s3.store import ObjectStore, Page
+from sealift.s3.store import ObjectStore, Page, PageRequest
 from sealift.splitting import KeySpace, Stretch
 from sealift.taskgroups import ungrouped
 
@@ -99,7 +99,9 @@ class _Listing:
     async def _page(self, stretch: Stretch, token: str | None) -> Page | None:
         """Return the next page of a stretch; None where the server cannot begin one there."""
         try:
-            return await self._store.list_page(self._bucket, self._prefix, token=token, start_after=stretch.start_after)
+            return await self._store.list_page(
+                PageRequest(self._bucket, self._prefix, token=token, start_after=stretch.start_after)
+            )
         except Permanent:
             if stretch.begun:
                 raise
@@ -123,7 +125,7 @@ class _Listing:
             while todo and self._looks <= LOOKS and hints < ENOUGH_HINTS and self._space.ordered:
                 self._looks += 1
                 try:
-                    page = await self._store.list_page(self._bucket, todo.popleft(), delimiter="/")
+                    page = await self._store.list_page(PageRequest(self._bucket, todo.popleft(), delimiter="/"))
                 except (ObjectError, AccessError):  # a policy may allow this prefix only, or no delimiter
                     return
                 hints += len(page.common_prefixes)

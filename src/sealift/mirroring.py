@@ -76,7 +76,7 @@ from sealift.s3 import LISTINGS, connected
 from sealift.s3.persistent import PersistentStore
 from sealift.s3.route import Access
 from sealift.s3.servicequotas import account_quota
-from sealift.s3.store import ObjectStore, VersionedStore
+from sealift.s3.store import ObjectStore, PageRequest, VersionedStore
 from sealift.sampling import look_at
 from sealift.selection import Ownership, Selection, Source, parse_sources
 from sealift.shards import SHARDS, missing, open_part, open_to_read, part_of, present
@@ -918,7 +918,7 @@ class Run:
         if not anything:
             await self._nothing_under(store, source)
         for key in clashes.between():
-            page = await store.list_page(source.bucket, f"{self._base(source)}{key}/")
+            page = await store.list_page(PageRequest(source.bucket, f"{self._base(source)}{key}/"))
             self._escaped += any(self._ownership.covers(source.bucket, remote.key) for remote in page.objects)
 
     async def _to_mirror(self, source: Source, listed: Sequence[RemoteObject]) -> Sequence[RemoteObject]:

@@ -25,7 +25,7 @@ from sealift.model import Ending, Outcome, RemoteObject
 from sealift.partial import Blocked, Kind, PartialFile, partial_name
 from sealift.planning import SMALLEST_PART
 from sealift.recording import Recorder
-from sealift.s3.store import ObjectStore
+from sealift.s3.store import ObjectStore, PageRequest
 from sealift.selection import Ownership, Source
 from sealift.standing import fits
 from sealift.tally import Tally
@@ -130,7 +130,7 @@ class WayMaker:
         """Say whether the directory at an object's own name is the mirror's."""
         bucket, token = place.source.bucket, None
         while True:
-            page = await self._store.list_page(bucket, f"{place.base}{place.key_below}/", token=token)
+            page = await self._store.list_page(PageRequest(bucket, f"{place.base}{place.key_below}/", token=token))
             if any(self._ownership.covers(bucket, item.key) for item in page.objects):
                 return True
             token = page.next_token

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import json
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 from sealift.checksum import Checksum
 from sealift.errors import Permanent
 from sealift.model import Encryption, Part, RemoteObject
-from sealift.s3.store import Body, Page, VersionedStore, VersionsPage
+from sealift.s3.store import Body, Page, PageRequest, VersionedStore, VersionsPage, VersionsRequest
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -54,21 +55,13 @@ class Snapshot:
         self.versioned = False
         """An object had a version of its own: the bucket has, or had, versions."""
 
-    async def list_page(
-        self,
-        bucket: str,
-        prefix: str,
-        *,
-        token: str | None = None,
-        start_after: str | None = None,
-        delimiter: str | None = None,
-        most: int = 1000,
-    ) -> Page:
+    async def list_page(self, request: PageRequest) -> Page:
         """See `ObjectStore.list_page`."""
-        place = _Place(start_after) if token is None else _Place(*json.loads(token))
+        place = _Place(request.start_after) if request.token is None else _Place(*json.loads(request.token))
+        versions = VersionsRequest(request.bucket, request.prefix, delimiter=request.delimiter, most=request.most)
         while True:
             page = await self._store.list_versions(
-                bucket, prefix, key_marker=place.key, version_marker=place.version, delimiter=delimiter, most=most
+                replace(versions, key_marker=place.key, version_marker=place.version)
             )
             objects, settled = self._as_of(page, place)
             if page.next_key is None:
@@ -83,7 +76,7 @@ class Snapshot:
             return await self._store.head(bucket, key, version_id)
         token = None
         while True:
-            page = await self.list_page(bucket, key, token=token)
+            page = await self.list_page(PageRequest(bucket, key, token=token))
             for remote in page.objects:
                 if remote.key == key:
                     return remote

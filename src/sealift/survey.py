@@ -17,7 +17,7 @@ import anyio
 
 from sealift.errors import RunError, SealiftError
 from sealift.model import Encryption, RemoteObject
-from sealift.s3.store import ObjectStore
+from sealift.s3.store import ObjectStore, PageRequest
 from sealift.sampling import HEADS
 from sealift.splitting import middle
 from sealift.taskgroups import ungrouped
@@ -53,7 +53,7 @@ class Looked:
 
 async def spread(store: ObjectStore, bucket: str, prefix: str) -> Spread:
     """Return objects from all over `prefix`. Raises SourceError, AccessError, CredentialsError, ObjectError."""
-    top = await store.list_page(bucket, prefix, delimiter="/")
+    top = await store.list_page(PageRequest(bucket, prefix, delimiter="/"))
     found = list(top.objects)
     whole = top.next_token is None
     beginnings = evenly(top.common_prefixes, BRANCHES)
@@ -61,7 +61,7 @@ async def spread(store: ObjectStore, bucket: str, prefix: str) -> Spread:
     async def look_behind(left: Iterator[str]) -> None:
         nonlocal whole
         for beginning in left:
-            page = await store.list_page(bucket, beginning, most=A_BRANCH)
+            page = await store.list_page(PageRequest(bucket, beginning, most=A_BRANCH))
             found.extend(page.objects)
             whole = whole and page.next_token is None
 
@@ -78,7 +78,7 @@ async def _look_ahead(store: ObjectStore, bucket: str, prefix: str, found: list[
 
     async def behind(place: str) -> str:
         """Return the last of the keys behind `place`, if there are any."""
-        page = await store.list_page(bucket, prefix, start_after=place, most=A_BRANCH)
+        page = await store.list_page(PageRequest(bucket, prefix, start_after=place, most=A_BRANCH))
         found.extend(page.objects)
         return page.objects[-1].key if page.objects else ""
 

@@ -10,7 +10,7 @@ import pytest
 from sealift.config import ConnectionSettings, TransportChoice
 from sealift.errors import Changed, Permanent, SourceError
 from sealift.model import ByteRange, Part
-from sealift.s3.store import ObjectStore, Page
+from sealift.s3.store import ObjectStore, Page, PageRequest
 from sealift.s3.transport import Transport
 from tests.support.fakestore import FakeStore
 from tests.support.faultserver import FaultServer
@@ -119,7 +119,7 @@ async def listed(backend, prefix="", most=1000):
     """Every page of a listing."""
     pages, token = [], None
     while True:
-        pages.append(await backend.store.list_page(backend.bucket, prefix, token=token, most=most))
+        pages.append(await backend.store.list_page(PageRequest(backend.bucket, prefix, token=token, most=most)))
         token = pages[-1].next_token
         if token is None:
             return pages
@@ -173,7 +173,7 @@ async def test_a_listing_begins_behind_the_key_that_it_is_to_start_after(backend
         token = None
         while not pages or token is not None:
             page = await backend.store.list_page(
-                backend.bucket, "p/", token=token, start_after=start_after or None, most=1
+                PageRequest(backend.bucket, "p/", token=token, start_after=start_after or None, most=1)
             )
             pages.append(page)
             token = page.next_token
@@ -186,7 +186,7 @@ async def test_what_goes_on_behind_a_delimiter_is_a_common_prefix(backend):
         await backend.put(key, b"x")
     prefixes, keys, token = [], [], None
     while True:
-        page = await backend.store.list_page(backend.bucket, "p/", token=token, delimiter="/", most=2)
+        page = await backend.store.list_page(PageRequest(backend.bucket, "p/", token=token, delimiter="/", most=2))
         assert len(page.objects) + len(page.common_prefixes) <= 2
         prefixes += page.common_prefixes
         keys += [remote.key for remote in page.objects]
@@ -224,7 +224,7 @@ async def test_a_key_comes_back_as_it_is_and_leads_to_its_object(backend, key):
 
 async def test_a_missing_bucket_is_the_sources_error(backend):
     with pytest.raises(SourceError, match="no bucket") as caught:
-        await backend.store.list_page("no-such-bucket", "")
+        await backend.store.list_page(PageRequest("no-such-bucket", ""))
     assert caught.value.code == "NoSuchBucket"
 
 

@@ -24,6 +24,7 @@ from sealift.model import ByteRange, Part
 from sealift.partial import PartialFile, partial_name
 from sealift.s3.route import Route
 from sealift.s3.signing import Credentials
+from sealift.s3.store import PageRequest
 from sealift.timetable import Timetable
 from tests.support.awserrors import KEY_ARN, PRINCIPAL
 from tests.support.faultserver import Answer, FaultServer, FaultServerThread, Generated, Hold, Stall
@@ -106,7 +107,7 @@ async def listed(server, tmp_path):
     from sealift.tally import Tally
 
     async with connected(settings_for(server), Tally(Watcher(), 0.0)) as store:
-        return {remote.key: remote for remote in (await store.list_page("bucket", "")).objects}
+        return {remote.key: remote for remote in (await store.list_page(PageRequest("bucket", ""))).objects}
 
 
 def whole(number, remote):

@@ -8,6 +8,7 @@ import pytest
 from sealift.config import ConnectionSettings
 from sealift.errors import ConfigError, SourceError
 from sealift.s3.sdk import SdkStore
+from sealift.s3.store import PageRequest
 from sealift.sandbox.certificate import make_certificate
 
 pytestmark = pytest.mark.anyio
@@ -59,5 +60,5 @@ async def test_no_empty_setting_switches_certificates_off(https_url, monkeypatch
     emptied(monkeypatch, tmp_path)
     async with SdkStore(ConnectionSettings(endpoint_url=https_url), connections=1) as store:
         with pytest.raises(SourceError) as caught:
-            await store.list_page("bucket", "")
+            await store.list_page(PageRequest("bucket", ""))
     assert caught.value.code == "TLSError"

@@ -19,7 +19,7 @@ from sealift.errors import (
 from sealift.model import ByteRange, Part, RemoteObject
 from sealift.retry import RetrySettings
 from sealift.s3.persistent import FIRST_CONTACT_ATTEMPTS, PersistentStore
-from sealift.s3.store import Page, VersionsPage
+from sealift.s3.store import Page, PageRequest, VersionsPage, VersionsRequest
 from sealift.s3.translate import RENEWABLE
 
 pytestmark = pytest.mark.anyio
@@ -29,6 +29,7 @@ AT_ONCE = RetrySettings(max_attempts=4, base=0.0)
 
 REMOTE = RemoteObject("bucket", "k", 4, '"e"', 0)
 PART = Part(ByteRange(0, 4), whole=True)
+FIRST = PageRequest("bucket", "")
 PAGE = Page((REMOTE,), None)
 EXPIRED = CredentialsError("expired", code="ExpiredToken")
 LOST = Transient("lost")
@@ -49,11 +50,11 @@ class Scripted:
     def region(self, bucket):
         return "eu-central-1"
 
-    async def list_page(self, bucket, prefix, **how):
-        return self._answer("list", bucket, prefix, how)
+    async def list_page(self, request):
+        return self._answer("list", request)
 
-    async def list_versions(self, bucket, prefix, **how):
-        return self._answer("versions", bucket, prefix, how)
+    async def list_versions(self, request):
+        return self._answer("versions", request)
 
     async def head(self, bucket, key, version_id=None):
         return self._answer("head", bucket, key, version_id)
@@ -96,10 +97,10 @@ def persistent(scripted, settings=AT_ONCE):
 async def test_questions_and_answers_go_through_as_they_are():
     scripted = Scripted(PAGE, REMOTE)
     store, told = persistent(scripted)
-    how = {"token": "token", "start_after": "p/a", "delimiter": "/", "most": 7}
-    assert await store.list_page("bucket", "p/", **how) is PAGE
+    request = PageRequest("bucket", "p/", token="token", start_after="p/a", delimiter="/", most=7)
+    assert await store.list_page(request) is PAGE
     assert await store.head("bucket", "k", "version") is REMOTE
-    assert scripted.asked == [("list", "bucket", "p/", how), ("head", "bucket", "k", "version")]
+    assert scripted.asked == [("list", request), ("head", "bucket", "k", "version")]
     assert told == []
 
 
@@ -107,7 +108,7 @@ async def test_questions_and_answers_go_through_as_they_are():
 async def test_what_is_worth_another_try_gets_one_and_is_told(error):
     scripted = Scripted(error, error, PAGE)
     store, told = persistent(scripted)
-    assert await store.list_page("bucket", "") is PAGE
+    assert await store.list_page(FIRST) is PAGE
     assert told == [error, error]
 
 
@@ -124,7 +125,7 @@ async def test_attempts_come_to_an_end_and_the_last_error_is_raised():
 async def test_a_throttle_costs_no_attempt():
     scripted = Scripted(*[SLOW] * 50, LOST, *[SLOW] * 50, LOST, LOST, PAGE)
     store, told = persistent(scripted)
-    assert await store.list_page("bucket", "") is PAGE
+    assert await store.list_page(FIRST) is PAGE
     assert len(told) == 103
 
 
@@ -136,7 +137,7 @@ async def test_a_throttle_costs_no_attempt():
 async def test_what_no_attempt_would_help_is_raised_at_once(error):
     store, told = persistent(Scripted(error, PAGE))
     with pytest.raises(type(error)) as caught:
-        await store.list_page("bucket", "")
+        await store.list_page(FIRST)
     assert caught.value is error
     assert told == []
 
@@ -146,7 +147,7 @@ async def test_an_endpoint_that_never_answered_is_given_up_soon():
     scripted = Scripted(*[AWAY] * 100)
     store, told = persistent(scripted, patient)
     with pytest.raises(Unreachable):
-        await store.list_page("bucket", "")
+        await store.list_page(FIRST)
     assert len(scripted.asked) == len(told) + 1 == FIRST_CONTACT_ATTEMPTS
 
 
@@ -157,16 +158,16 @@ async def test_one_that_has_answered_whatever_it_was_is_given_all_the_attempts(a
     store, _ = persistent(scripted, patient)
     if isinstance(answer, Permanent):
         with pytest.raises(Permanent):
-            await store.list_page("bucket", "")
+            await store.list_page(FIRST)
     while scripted.answers:
-        assert await store.list_page("bucket", "") is PAGE
+        assert await store.list_page(FIRST) is PAGE
 
 
 @pytest.mark.parametrize("code", sorted(RENEWABLE))
 async def test_credentials_that_expired_are_renewed_once_and_the_question_asked_again(code):
     scripted = Scripted(CredentialsError("expired", code=code), PAGE, renewable=True)
     store, told = persistent(scripted)
-    assert await store.list_page("bucket", "") is PAGE
+    assert await store.list_page(FIRST) is PAGE
     assert scripted.renewals == 1
     assert told == [], "no attempt was lost"
 
@@ -182,7 +183,7 @@ async def test_credentials_that_expired_are_renewed_once_and_the_question_asked_
 )
 async def test_credentials_that_stay_bad_end_it(answers, renewable, renewals):
     for ask in (
-        lambda store: store.list_page("bucket", ""),
+        lambda store: store.list_page(FIRST),
         lambda store: store.head("bucket", "k"),
         lambda store: store.open(REMOTE, PART).__aenter__(),
     ):
@@ -197,7 +198,7 @@ async def test_credentials_that_stay_bad_end_it(answers, renewable, renewals):
 async def test_credentials_may_expire_again_later():
     scripted = Scripted(EXPIRED, PAGE, EXPIRED, REMOTE, renewable=True)
     store, _ = persistent(scripted)
-    await store.list_page("bucket", "")
+    await store.list_page(FIRST)
     await store.head("bucket", "k")
     assert scripted.renewals == 2
 
@@ -216,9 +217,9 @@ async def test_versions_are_asked_for_again_like_a_page():
     page = VersionsPage((), None)
     scripted = Scripted(LOST, page)
     store, told = persistent(scripted)
-    how = {"key_marker": "p/a", "version_marker": "v", "delimiter": "/", "most": 7}
-    assert await store.list_versions("bucket", "p/", **how) is page
-    assert scripted.asked == [("versions", "bucket", "p/", how)] * 2
+    request = VersionsRequest("bucket", "p/", key_marker="p/a", version_marker="v", delimiter="/", most=7)
+    assert await store.list_versions(request) is page
+    assert scripted.asked == [("versions", request)] * 2
     assert told == [LOST]
 
 
@@ -249,7 +250,7 @@ async def test_a_wait_for_the_next_attempt_can_be_cancelled():
         Scripted(LOST), RetrySettings(base=1e6, cap=1e6), told=lambda _: told.set()
     )  # a wait of days, as good as certainly
     async with anyio.create_task_group() as group:
-        group.start_soon(store.list_page, "bucket", "")
+        group.start_soon(store.list_page, FIRST)
         await told.wait()
         group.cancel_scope.cancel()
     assert group.cancel_scope.cancelled_caught

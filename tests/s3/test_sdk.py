@@ -30,6 +30,7 @@ from sealift.errors import (
 from sealift.model import ByteRange, Part, RemoteObject
 from sealift.s3.plainhttp import refuse_plain_http
 from sealift.s3.sdk import SdkStore, _translated, parse_moment
+from sealift.s3.store import PageRequest
 from tests.support.faultserver import Answer, Call, FaultServer, ResetBeforeHead, Stall
 from tests.support.faultserver.content import InMemory, Resized
 from tests.support.faultserver.wire import xml_response
@@ -122,7 +123,7 @@ async def test_an_endpoint_from_the_environment_is_held_to_it_as_well(monkeypatc
 async def test_every_request_says_who_pays(server):
     server.put("bucket", "k", b"body")
     async with store_at(server, request_payer=True) as store:
-        [remote] = (await store.list_page("bucket", "")).objects
+        [remote] = (await store.list_page(PageRequest("bucket", ""))).objects
         await store.head("bucket", "k")
         await body_of(store, remote)
     assert [request.headers["x-amz-request-payer"] for request in server.requests] == ["requester"] * 3
@@ -130,7 +131,7 @@ async def test_every_request_says_who_pays(server):
 
 async def test_every_request_says_what_asks_it(server):
     async with store_at(server) as store:
-        await store.list_page("bucket", "")
+        await store.list_page(PageRequest("bucket", ""))
     [request] = server.requests
     assert re.fullmatch(
         r"sealift/\S+ aiobotocore/\S+ Python/\S+ \S+ awscrt/\S+ botocore/\S+", request.headers["user-agent"]
@@ -189,7 +190,7 @@ async def test_a_listing_that_goes_on_nowhere_is_an_error_and_no_endless_loop(se
     server.fault(op="list", do=Call(answer))
     async with store_at(server) as store:
         with pytest.raises(SourceError, match="does not go on"):
-            await store.list_page("bucket", "", token="same")
+            await store.list_page(PageRequest("bucket", "", token="same"))
 
 
 @pytest.mark.parametrize(
@@ -239,7 +240,7 @@ async def test_an_answer_that_makes_no_sense_is_worth_another_try(server):
     server.fault(op="list", do=Call(answer))
     async with store_at(server) as store:
         with pytest.raises(Transient, match="makes no sense"):
-            await store.list_page("bucket", "")
+            await store.list_page(PageRequest("bucket", ""))
 
 
 async def test_an_error_document_with_status_200_is_the_error_that_it_says(server):
@@ -249,7 +250,7 @@ async def test_an_error_document_with_status_200_is_the_error_that_it_says(serve
     server.fault(op="list", do=Call(answer))
     async with store_at(server) as store:
         with pytest.raises(Throttled):
-            await store.list_page("bucket", "")
+            await store.list_page(PageRequest("bucket", ""))
 
 
 # ── Heads ───────────────────────────────────────────────────────────────────────────────────────────
@@ -358,7 +359,7 @@ async def test_a_profile_of_the_settings_goes_before_the_environments(server, mo
     (tmp_path / "credentials").write_text("".join(lines))
     for profile in (None, "two"):
         async with store_at(server, profile=profile) as store:
-            await store.list_page("bucket", "")
+            await store.list_page(PageRequest("bucket", ""))
     assert [request.access_key for request in server.requests] == ["ONE", "TWO"]
 
 
@@ -510,7 +511,7 @@ async def test_tls_with_a_server_that_has_none_says_what_may_be_wrong():
         port = listener.extra(SocketAttribute.local_port)
         async with SdkStore(ConnectionSettings(endpoint_url=f"https://127.0.0.1:{port}"), connections=1) as store:
             with pytest.raises(SourceError, match="--ca-bundle") as caught:
-                await store.list_page("bucket", "")
+                await store.list_page(PageRequest("bucket", ""))
         assert caught.value.code == "TLSError"
         group.cancel_scope.cancel()
 

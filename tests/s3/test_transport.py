@@ -12,6 +12,7 @@ import pytest
 from sealift.config import ConnectionSettings, TransportChoice
 from sealift.errors import ConfigError, CredentialsError, SourceError
 from sealift.model import ByteRange, Part
+from sealift.s3.store import PageRequest
 from sealift.s3.transport import Transport
 from tests.support.faultserver import FaultServer, FaultServerThread
 from tests.support.peer import listening
@@ -39,7 +40,7 @@ async def opened(server, notes=None, **settings):
 
 async def fetched(transport):
     """One listing, one HEAD and one GET."""
-    [remote] = (await transport.list_page("bucket", "")).objects
+    [remote] = (await transport.list_page(PageRequest("bucket", ""))).objects
     assert (await transport.head("bucket", "k")).etag == remote.etag
     async with transport.open(remote, Part(ByteRange(0, 4), whole=True)) as body:
         return bytes(await body.read())
@@ -120,7 +121,7 @@ async def test_through_a_proxy_the_sdk_goes_and_that_is_said_once_a_bucket(serve
         async with opened(server, notes) as transport:
             for _ in range(2):
                 assert await transport.access_for(["bucket"]) is None
-            asking = asyncio.create_task(transport.list_page("bucket", ""))
+            asking = asyncio.create_task(transport.list_page(PageRequest("bucket", "")))
             page = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
             request = await (await proxy.accept()).answers(
                 b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(page) + page
@@ -159,7 +160,7 @@ async def test_the_wire_alone_does_not_pass_a_proxy_by(server, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     async with opened(server, transport=TransportChoice.WIRE) as transport:
         with pytest.raises(ConfigError, match="--transport wire: an HTTP proxy is set"):
-            await transport.list_page("bucket", "")
+            await transport.list_page(PageRequest("bucket", ""))
     assert not server.requests
 
 
@@ -202,7 +203,7 @@ async def test_nothing_is_sent_in_the_clear_over_a_network_unless_that_was_asked
     settings = ConnectionSettings(endpoint_url="http://s3.example.com", transport=choice)
     with pytest.raises(ConfigError, match="--allow-http"):
         async with Transport(settings, connections=1, noted=pytest.fail) as transport:
-            await transport.list_page("bucket", "")
+            await transport.list_page(PageRequest("bucket", ""))
 
 
 async def test_it_is_sent_where_that_was_asked_for():
@@ -216,7 +217,7 @@ async def test_a_bundle_without_certificates_is_a_wrong_setting(tmp_path):
     settings = ConnectionSettings(endpoint_url="https://127.0.0.1:9", ca_bundle=tmp_path / "none.pem")
     async with Transport(settings, connections=1, noted=pytest.fail) as transport:
         with pytest.raises((ConfigError, SourceError), match=r"none\.pem"):
-            await transport.list_page("bucket", "")
+            await transport.list_page(PageRequest("bucket", ""))
 
 
 # ── The SDK is not imported ─────────────────────────────────────────────────────────────────────────

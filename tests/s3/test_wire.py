@@ -29,6 +29,7 @@ from sealift.s3.pool import Pool
 from sealift.s3.refusal import LARGEST_DOCUMENT
 from sealift.s3.route import Route
 from sealift.s3.signing import Credentials
+from sealift.s3.store import PageRequest
 from sealift.s3.wire import WireStore
 from sealift.sandbox.certificate import make_certificate
 from tests.support.faultserver import (
@@ -111,7 +112,7 @@ def store_at(server, **settings):
 
 
 async def only(store):
-    [remote] = (await store.list_page("bucket", "")).objects
+    [remote] = (await store.list_page(PageRequest("bucket", ""))).objects
     return remote
 
 
@@ -281,7 +282,7 @@ async def test_a_region_that_sends_on_as_well_is_not_followed(server):
     )
     async with store_at(server) as store:
         with pytest.raises(SourceError, match="us-west-2") as caught:
-            await store.list_page("bucket", "")
+            await store.list_page(PageRequest("bucket", ""))
     assert caught.value.code == "PermanentRedirect"
     assert len(server.requests) == 2
 
@@ -292,7 +293,7 @@ async def test_an_answer_that_names_no_other_region_is_not_followed(server):
     )
     async with store_at(server) as store:
         with pytest.raises(SourceError):
-            await store.list_page("bucket", "")
+            await store.list_page(PageRequest("bucket", ""))
     assert len(server.requests) == 1
 
 
@@ -304,7 +305,7 @@ async def test_credentials_are_asked_for_again_after_a_while(server):
     async with WireStore(access, ConnectionSettings()) as store:
         for passed in (0.0, wire_room.ASK_AGAIN_AFTER - 5.0, 5.0):
             store._ask_at -= passed
-            await store.list_page("bucket", "")
+            await store.list_page(PageRequest("bucket", ""))
     assert [request.access_key for request in server.requests] == ["AKIDFIRST", "AKIDFIRST", "AKIDSECOND"]
     assert server.connections == 1, "the connection is good for whoever asks"
 
@@ -314,7 +315,7 @@ async def test_renewed_credentials_are_used_at_once(server):
     access = Known(server.url, keys=["AKIDFIRST", "AKIDSECOND"], renewable=True)
     async with WireStore(access, ConnectionSettings()) as store:
         with pytest.raises(CredentialsError):
-            await store.list_page("bucket", "")
+            await store.list_page(PageRequest("bucket", ""))
         assert await store.renew()
         assert await body_of(store, await only(store)) == b"body"
 
@@ -473,7 +474,7 @@ async def test_what_is_no_http_is_said_to_make_no_sense(server):
     server.fault(op="list", do=Raw(b"SSH-2.0-OpenSSH_9.2\r\n"))
     async with store_at(server) as store:
         with pytest.raises(Transient, match="makes no sense") as caught:
-            await store.list_page("bucket", "")
+            await store.list_page(PageRequest("bucket", ""))
     assert caught.value.code == "BadAnswer"
 
 
@@ -487,16 +488,16 @@ async def test_a_listing_whose_next_page_is_the_same_one_does_not_go_round(serve
     page = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(PAGE) + PAGE.encode()
     server.fault(op="list", do=Raw(page, close=False), times=None)
     async with store_at(server) as store:
-        assert (await store.list_page("bucket", "")).next_token == "t"
+        assert (await store.list_page(PageRequest("bucket", ""))).next_token == "t"
         with pytest.raises((SourceError, Transient)):
-            await store.list_page("bucket", "", token="t")
+            await store.list_page(PageRequest("bucket", "", token="t"))
 
 
 async def test_a_page_that_breaks_off_is_no_page(server):
     server.fault(op="list", do=Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n<ListBucketResult>"))
     async with store_at(server) as store:
         with pytest.raises(Transient) as caught:
-            await store.list_page("bucket", "")
+            await store.list_page(PageRequest("bucket", ""))
     assert (caught.value.code, caught.value.bucket) == ("ConnectionLost", "bucket")
 
 
@@ -504,7 +505,7 @@ async def test_an_endpoint_that_nobody_answers_at_is_out_of_reach(server):
     async with store_at(server) as store:
         await server.close()
         with pytest.raises(Unreachable, match="cannot be reached"):
-            await store.list_page("bucket", "")
+            await store.list_page(PageRequest("bucket", ""))
 
 
 async def test_an_endpoint_that_is_not_trusted_ends_the_run(tmp_path):

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from sealift.diagnosis.facts import BucketSeen, Caller, Endpoint, Identity, KeySeen, Unseen
 from sealift.errors import SealiftError
 from sealift.model import Encryption, Part, RemoteObject
-from sealift.s3.store import Page
+from sealift.s3.store import Page, PageRequest
 from sealift.s3.translate import Refusal, translate
 from tests.support.fakestore import FakeBody
 from tests.support.iam import Ask, Decision, Policies, Policy, allows, decide
@@ -257,16 +257,8 @@ class AccountStore:
     def __init__(self, accounts: Accounts) -> None:
         self._accounts = accounts
 
-    async def list_page(
-        self,
-        bucket: str,
-        prefix: str,
-        *,
-        token: str | None = None,
-        start_after: str | None = None,
-        delimiter: str | None = None,
-        most: int = 1000,
-    ) -> Page:
+    async def list_page(self, request: PageRequest) -> Page:
+        prefix, delimiter = request.prefix, request.delimiter
         _answered(self._accounts.listing(prefix), "list")
         keys = [key for key in sorted(self._accounts.objects) if key.startswith(prefix)]
         beyond = {key: key[len(prefix) :].partition("/") for key in keys}

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from sealift.checksum import Checksum
 from sealift.errors import Changed, Permanent, SourceError
 from sealift.model import Encryption, Part, RemoteObject
-from sealift.s3.store import Page, Sink, pour_what_is_read
+from sealift.s3.store import Page, PageRequest, Sink, pour_what_is_read
 
 CHUNK = 64 * 1024
 """Bytes that come at once."""
@@ -52,28 +52,20 @@ class FakeStore:
     def delete(self, bucket: str, key: str) -> None:
         del self._objects[bucket][key]
 
-    async def list_page(
-        self,
-        bucket: str,
-        prefix: str,
-        *,
-        token: str | None = None,
-        start_after: str | None = None,
-        delimiter: str | None = None,
-        most: int = 1000,
-    ) -> Page:
-        objects, entries = self._in(bucket), {}
+    async def list_page(self, request: PageRequest) -> Page:
+        objects, entries = self._in(request.bucket), {}
+        token, start_after, delimiter = request.token, request.start_after, request.delimiter
         for key in objects:
-            if key.startswith(prefix) and (
+            if key.startswith(request.prefix) and (
                 start_after is None or token is not None or _order(key) > _order(start_after)
             ):
-                end = key.find(delimiter, len(prefix)) if delimiter else -1
+                end = key.find(delimiter, len(request.prefix)) if delimiter else -1
                 entries[key if end < 0 else key[: end + len(delimiter or "")]] = end >= 0
         names = sorted((name for name in entries if token is None or _order(name) > _order(token)), key=_order)
-        page = names[:most]
+        page = names[: request.most]
         return Page(
             tuple(objects[name][0] for name in page if not entries[name]),
-            page[-1] if page and len(names) > most else None,
+            page[-1] if page and len(names) > request.most else None,
             tuple(name for name in page if entries[name]),
         )
 

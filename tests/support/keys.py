@@ -8,7 +8,7 @@ from typing import Any
 
 from sealift.errors import ObjectError, Permanent
 from sealift.model import Encryption, Part, RemoteObject
-from sealift.s3.store import Page
+from sealift.s3.store import Page, PageRequest
 
 
 class Keys:
@@ -21,23 +21,15 @@ class Keys:
         self.refusals: dict[str, ObjectError] = {}
         """Keys whose HEAD fails, and how."""
 
-    async def list_page(
-        self,
-        bucket: str,
-        prefix: str,
-        *,
-        token: str | None = None,
-        start_after: str | None = None,
-        delimiter: str | None = None,
-        most: int = 1000,
-    ) -> Page:
-        if start_after is not None or delimiter is not None:
+    async def list_page(self, request: PageRequest) -> Page:
+        if request.start_after is not None or request.delimiter is not None:
             raise NotImplementedError
-        self.asked.append(("list", prefix))
-        start = int(token or 0)
-        found = [key for key in self.keys if key.startswith(prefix)]
+        self.asked.append(("list", request.prefix))
+        start = int(request.token or 0)
+        found = [key for key in self.keys if key.startswith(request.prefix)]
         page, rest = found[start : start + self.page_size], found[start + self.page_size :]
-        return Page(tuple(remote(key, bucket=bucket) for key in page), str(start + self.page_size) if rest else None)
+        objects = tuple(remote(key, bucket=request.bucket) for key in page)
+        return Page(objects, str(start + self.page_size) if rest else None)
 
     async def head(self, bucket: str, key: str, version_id: str | None = None) -> RemoteObject:
         self.asked.append(("head", key))

@@ -12,7 +12,7 @@ import anyio.lowlevel
 
 from sealift.errors import Permanent
 from sealift.model import Encryption, Part, RemoteObject
-from sealift.s3.store import Page
+from sealift.s3.store import Page, PageRequest
 from tests.support.keys import remote
 
 Order = Callable[[str], Any]
@@ -44,23 +44,14 @@ class Sequence:
         self.after_page: Callable[[], None] = lambda: None
         """Called with each page."""
 
-    async def list_page(
-        self,
-        bucket: str,
-        prefix: str,
-        *,
-        token: str | None = None,
-        start_after: str | None = None,
-        delimiter: str | None = None,
-        most: int = 1000,
-    ) -> Page:
+    async def list_page(self, request: PageRequest) -> Page:
         self.pages += 1
         self.now += 1
         self.most_at_once = max(self.most_at_once, self.now)
         try:
             for _ in range(self.pace.randint(1, 4)):
                 await anyio.lowlevel.checkpoint()
-            page = self._page(prefix, token or start_after, delimiter, min(most, self.page_size))
+            page = self._page(request)
             for _ in range(self.pace.randint(1, 4)):
                 await anyio.lowlevel.checkpoint()
             return page
@@ -68,11 +59,12 @@ class Sequence:
             self.now -= 1
             self.after_page()
 
-    def _page(self, prefix: str, after: str | None, delimiter: str | None, most: int) -> Page:
+    def _page(self, request: PageRequest) -> Page:
+        prefix, after, most = request.prefix, request.token or request.start_after, min(request.most, self.page_size)
         behind = 0 if after is None else bisect_right(self.keys, self.order(after), key=self.order)
         keys = [key for key in self.keys[behind:] if key.startswith(prefix)]
         rolled = []
-        if delimiter:
+        if request.delimiter:
             rolled = sorted({key[: key.index("/", len(prefix)) + 1] for key in keys if "/" in key[len(prefix) :]})
             keys = [key for key in keys if "/" not in key[len(prefix) :]]
         page = keys[:most]

@@ -18,7 +18,7 @@ from sealift.errors import CredentialsError, ObjectError, Unreachable
 from sealift.model import Encryption, Part, RemoteObject
 from sealift.retry import Attempts, RetrySettings, after
 from sealift.s3.route import Access
-from sealift.s3.store import Body, Page, VersionedStore, VersionsPage
+from sealift.s3.store import Body, Page, PageRequest, VersionedStore, VersionsPage, VersionsRequest
 from sealift.s3.translate import RENEWABLE
 
 T = TypeVar("T")
@@ -63,39 +63,13 @@ class PersistentStore:
         self._renewing = anyio.Lock()
         self._renewals = 0
 
-    async def list_page(
-        self,
-        bucket: str,
-        prefix: str,
-        *,
-        token: str | None = None,
-        start_after: str | None = None,
-        delimiter: str | None = None,
-        most: int = 1000,
-    ) -> Page:
+    async def list_page(self, request: PageRequest) -> Page:
         """See `ObjectStore.list_page`."""
-        return await self._persist(
-            lambda: self._store.list_page(
-                bucket, prefix, token=token, start_after=start_after, delimiter=delimiter, most=most
-            )
-        )
+        return await self._persist(lambda: self._store.list_page(request))
 
-    async def list_versions(
-        self,
-        bucket: str,
-        prefix: str,
-        *,
-        key_marker: str | None = None,
-        version_marker: str | None = None,
-        delimiter: str | None = None,
-        most: int = 1000,
-    ) -> VersionsPage:
+    async def list_versions(self, request: VersionsRequest) -> VersionsPage:
         """See `VersionedStore.list_versions`."""
-        return await self._persist(
-            lambda: self._store.list_versions(
-                bucket, prefix, key_marker=key_marker, version_marker=version_marker, delimiter=delimiter, most=most
-            )
-        )
+        return await self._persist(lambda: self._store.list_versions(request))
 
     async def head(self, bucket: str, key: str, version_id: str | None = None) -> RemoteObject:
         """See `ObjectStore.head`."""

@@ -39,7 +39,7 @@ from sealift.s3.pagexml import parse_page, parse_versions
 from sealift.s3.plainhttp import refuse_plain_http
 from sealift.s3.response import check_head, encryption_of, is_charged, length_of
 from sealift.s3.signing import Credentials
-from sealift.s3.store import Page, Sink, VersionsPage, pour_what_is_read
+from sealift.s3.store import Page, PageRequest, Sink, VersionsPage, VersionsRequest, pour_what_is_read
 from sealift.s3.tls import tls_context
 from sealift.s3.translate import Refusal, translate
 
@@ -197,60 +197,50 @@ class SdkStore:
             authorization = authorization.decode("latin-1")
         return request.url, authorization, _DEFAULT_REGION if region == "aws-global" else region
 
-    async def list_page(
-        self,
-        bucket: str,
-        prefix: str,
-        *,
-        token: str | None = None,
-        start_after: str | None = None,
-        delimiter: str | None = None,
-        most: int = 1000,
-    ) -> Page:
+    async def list_page(self, request: PageRequest) -> Page:
         """See `ObjectStore.list_page`."""
-        request: dict[str, Any] = {
-            "Bucket": bucket,
-            "Prefix": prefix,
-            "MaxKeys": most,
+        asked: dict[str, Any] = {
+            "Bucket": request.bucket,
+            "Prefix": request.prefix,
+            "MaxKeys": request.most,
             # The SDK would decode the keys itself, and mend what is not UTF-8 on the way.
             "EncodingType": "url",
             # Tells which archived objects are restored; needs no permission beyond s3:ListBucket.
             "OptionalObjectAttributes": ["RestoreStatus"],
             **self._payer(),
         }
-        where = {"ContinuationToken": token, "StartAfter": start_after, "Delimiter": delimiter}
-        request |= {name: value for name, value in where.items() if value is not None}
+        where = {
+            "ContinuationToken": request.token,
+            "StartAfter": request.start_after,
+            "Delimiter": request.delimiter,
+        }
+        asked |= {name: value for name, value in where.items() if value is not None}
         async with self._client() as client:
-            with _translated("list", bucket, ""):
-                answer = await client.list_objects_v2(**request)
-        return parse_page(answer.get(_RAW, b""), bucket=bucket, prefix=prefix, token=token)
+            with _translated("list", request.bucket, ""):
+                answer = await client.list_objects_v2(**asked)
+        return parse_page(answer.get(_RAW, b""), bucket=request.bucket, prefix=request.prefix, token=request.token)
 
-    async def list_versions(
-        self,
-        bucket: str,
-        prefix: str,
-        *,
-        key_marker: str | None = None,
-        version_marker: str | None = None,
-        delimiter: str | None = None,
-        most: int = 1000,
-    ) -> VersionsPage:
+    async def list_versions(self, request: VersionsRequest) -> VersionsPage:
         """See `VersionedStore.list_versions`."""
-        request: dict[str, Any] = {
-            "Bucket": bucket,
-            "Prefix": prefix,
-            "MaxKeys": most,
+        asked: dict[str, Any] = {
+            "Bucket": request.bucket,
+            "Prefix": request.prefix,
+            "MaxKeys": request.most,
             "EncodingType": "url",
             "OptionalObjectAttributes": ["RestoreStatus"],
             **self._payer(),
         }
-        where = {"KeyMarker": key_marker, "VersionIdMarker": version_marker, "Delimiter": delimiter}
-        request |= {name: value for name, value in where.items() if value is not None}
+        where = {
+            "KeyMarker": request.key_marker,
+            "VersionIdMarker": request.version_marker,
+            "Delimiter": request.delimiter,
+        }
+        asked |= {name: value for name, value in where.items() if value is not None}
         async with self._client() as client:
-            with _translated("list", bucket, ""):
-                answer = await client.list_object_versions(**request)
-        marker = (key_marker, version_marker)
-        return parse_versions(answer.get(_RAW, b""), bucket=bucket, prefix=prefix, marker=marker)
+            with _translated("list", request.bucket, ""):
+                answer = await client.list_object_versions(**asked)
+        marker = (request.key_marker, request.version_marker)
+        return parse_versions(answer.get(_RAW, b""), bucket=request.bucket, prefix=request.prefix, marker=marker)
 
     async def head(self, bucket: str, key: str, version_id: str | None = None) -> RemoteObject:
         """See `ObjectStore.head`. Where HEAD fails, which it does without a word, a GET of one byte tells why."""

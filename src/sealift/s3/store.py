@@ -6,11 +6,47 @@ Every method raises only errors of `sealift.errors`; contract tests hold each im
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple, Protocol
 
 from sealift.checksum import Checksum
 from sealift.model import Encryption, Part, RemoteObject
+
+MOST_KEYS = 1000
+"""Keys that S3 lists in one answer, at the most (S3 API Reference, ListObjectsV2 and ListObjectVersions, max-keys)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """Which page of a listing is asked for."""
+
+    bucket: str
+    prefix: str
+    """What all keys begin with."""
+    _: KW_ONLY
+    token: str | None = None
+    """The `next_token` of the page before; it goes with the same `prefix`, `start_after` and `delimiter`."""
+    start_after: str | None = None
+    """Where to begin without a token: with the first key behind this one, which need not exist itself."""
+    delimiter: str | None = None
+    """What goes on behind it is rolled up into common prefixes."""
+    most: int = MOST_KEYS
+    """Objects and common prefixes, at the most."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionsRequest:
+    """Which page of a listing of versions is asked for. What has no word here is as with `PageRequest`."""
+
+    bucket: str
+    prefix: str
+    _: KW_ONLY
+    key_marker: str | None = None
+    """Where to begin: behind `version_marker` of this key; without a version behind all of this key's, which need not
+    exist itself."""
+    version_marker: str | None = None
+    delimiter: str | None = None
+    most: int = MOST_KEYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,21 +132,8 @@ async def pour_what_is_read(body: Body, sink: Sink) -> bytes | memoryview:
 class ObjectStore(Protocol):
     """Listing, heads and ranged GETs, one attempt each."""
 
-    async def list_page(
-        self,
-        bucket: str,
-        prefix: str,
-        *,
-        token: str | None = None,
-        start_after: str | None = None,
-        delimiter: str | None = None,
-        most: int = 1000,
-    ) -> Page:
-        """Return one page of what lies under `prefix`, `most` objects and common prefixes at the most.
-
-        `token` is the `next_token` of the page before, and goes with the same `prefix`, `start_after` and `delimiter`.
-        `start_after` is where to begin without one: with the first key behind it, which need not exist itself.
-        `delimiter` rolls up what goes on behind it into common prefixes.
+    async def list_page(self, request: PageRequest) -> Page:
+        """Return one page of what lies under a prefix.
 
         Raises SourceError (no such bucket), AccessError, CredentialsError, Transient, Throttled.
         """
@@ -158,19 +181,6 @@ class ObjectStore(Protocol):
 class VersionedStore(ObjectStore, Protocol):
     """An object store that tells the versions of its objects as well."""
 
-    async def list_versions(
-        self,
-        bucket: str,
-        prefix: str,
-        *,
-        key_marker: str | None = None,
-        version_marker: str | None = None,
-        delimiter: str | None = None,
-        most: int = 1000,
-    ) -> VersionsPage:
-        """Return one page of all versions of what lies under `prefix`, `most` at the most.
-
-        It begins behind the version `version_marker` of the key `key_marker`; without a version behind all of that
-        key's, which need not exist itself. `delimiter` and errors are as with `list_page`.
-        """
+    async def list_versions(self, request: VersionsRequest) -> VersionsPage:
+        """Return one page of all versions of what lies under a prefix. Raises what `list_page` does."""
         ...

@@ -28,7 +28,7 @@ from sealift.s3.route import Access, OffTheWireError, Route
 from sealift.s3.sdk import SdkStore
 from sealift.s3.sdkaccess import SdkAccess
 from sealift.s3.signing import Credentials
-from sealift.s3.store import Body, Page, VersionsPage
+from sealift.s3.store import Body, Page, PageRequest, VersionsPage, VersionsRequest
 from sealift.s3.wire import WireStore
 
 
@@ -85,37 +85,15 @@ class Transport:
             return None  # whoever lists the bucket says why
         return self._access
 
-    async def list_page(
-        self,
-        bucket: str,
-        prefix: str,
-        *,
-        token: str | None = None,
-        start_after: str | None = None,
-        delimiter: str | None = None,
-        most: int = 1000,
-    ) -> Page:
+    async def list_page(self, request: PageRequest) -> Page:
         """See `ObjectStore.list_page`."""
-        store = self._chosen.get(bucket) or await self._choose(bucket)
-        return await store.list_page(
-            bucket, prefix, token=token, start_after=start_after, delimiter=delimiter, most=most
-        )
+        store = self._chosen.get(request.bucket) or await self._choose(request.bucket)
+        return await store.list_page(request)
 
-    async def list_versions(
-        self,
-        bucket: str,
-        prefix: str,
-        *,
-        key_marker: str | None = None,
-        version_marker: str | None = None,
-        delimiter: str | None = None,
-        most: int = 1000,
-    ) -> VersionsPage:
+    async def list_versions(self, request: VersionsRequest) -> VersionsPage:
         """See `VersionedStore.list_versions`."""
-        store = self._chosen.get(bucket) or await self._choose(bucket)
-        return await store.list_versions(
-            bucket, prefix, key_marker=key_marker, version_marker=version_marker, delimiter=delimiter, most=most
-        )
+        store = self._chosen.get(request.bucket) or await self._choose(request.bucket)
+        return await store.list_versions(request)
 
     async def head(self, bucket: str, key: str, version_id: str | None = None) -> RemoteObject:
         """See `ObjectStore.head`."""

@@ -45,7 +45,7 @@ from sealift.s3.refusal import LARGEST_DOCUMENT, refusal_of
 from sealift.s3.response import check_head, encryption_of, is_charged, length_of
 from sealift.s3.route import Access, Route
 from sealift.s3.signing import Credentials, Signer, encoded_path, encoded_query
-from sealift.s3.store import Page, Sink, VersionsPage, pour_what_is_read
+from sealift.s3.store import Page, PageRequest, Sink, VersionsPage, VersionsRequest, pour_what_is_read
 from sealift.s3.tls import ResumingContext, tls_context
 from sealift.s3.translate import Refusal, translate
 
@@ -203,42 +203,35 @@ class WireStore:
             await self._ask_credentials()
             return True
 
-    async def list_page(
-        self,
-        bucket: str,
-        prefix: str,
-        *,
-        token: str | None = None,
-        start_after: str | None = None,
-        delimiter: str | None = None,
-        most: int = 1000,
-    ) -> Page:
+    async def list_page(self, request: PageRequest) -> Page:
         """See `ObjectStore.list_page`."""
-        parameters = [("encoding-type", "url"), ("list-type", "2"), ("max-keys", str(most)), ("prefix", prefix)]
-        where = {"continuation-token": token, "delimiter": delimiter, "start-after": start_after}
+        most, prefix = str(request.most), request.prefix
+        parameters = [("encoding-type", "url"), ("list-type", "2"), ("max-keys", most), ("prefix", prefix)]
+        where = {
+            "continuation-token": request.token,
+            "delimiter": request.delimiter,
+            "start-after": request.start_after,
+        }
         parameters += [(name, value) for name, value in where.items() if value is not None]
         # Tells which archived objects are restored; needs no permission beyond s3:ListBucket.
         headers = (("x-amz-optional-object-attributes", "RestoreStatus"), *self._payer)
-        document = await self._list(bucket, parameters, headers)
-        return parse_page(document, bucket=bucket, prefix=prefix, token=token)
+        document = await self._list(request.bucket, parameters, headers)
+        return parse_page(document, bucket=request.bucket, prefix=prefix, token=request.token)
 
-    async def list_versions(
-        self,
-        bucket: str,
-        prefix: str,
-        *,
-        key_marker: str | None = None,
-        version_marker: str | None = None,
-        delimiter: str | None = None,
-        most: int = 1000,
-    ) -> VersionsPage:
+    async def list_versions(self, request: VersionsRequest) -> VersionsPage:
         """See `VersionedStore.list_versions`."""
-        parameters = [("encoding-type", "url"), ("max-keys", str(most)), ("prefix", prefix), ("versions", "")]
-        where = {"delimiter": delimiter, "key-marker": key_marker, "version-id-marker": version_marker}
+        most, prefix = str(request.most), request.prefix
+        parameters = [("encoding-type", "url"), ("max-keys", most), ("prefix", prefix), ("versions", "")]
+        where = {
+            "delimiter": request.delimiter,
+            "key-marker": request.key_marker,
+            "version-id-marker": request.version_marker,
+        }
         parameters += [(name, value) for name, value in where.items() if value is not None]
         headers = (("x-amz-optional-object-attributes", "RestoreStatus"), *self._payer)
-        document = await self._list(bucket, parameters, headers)
-        return parse_versions(document, bucket=bucket, prefix=prefix, marker=(key_marker, version_marker))
+        document = await self._list(request.bucket, parameters, headers)
+        marker = (request.key_marker, request.version_marker)
+        return parse_versions(document, bucket=request.bucket, prefix=prefix, marker=marker)
 
     async def _list(self, bucket: str, parameters: Sequence[tuple[str, str]], headers: Headers) -> bytes:
         connection, _, pool = await self._ask("list", bucket, None, encoded_query(parameters), headers)
