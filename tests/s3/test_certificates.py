@@ -7,9 +7,10 @@ import pytest
 
 from sealift.config import ConnectionSettings
 from sealift.errors import ConfigError, SourceError
-from sealift.s3.sdk import SdkStore
+from sealift.s3.sdksession import SdkSession
 from sealift.s3.store import PageRequest
 from sealift.sandbox.certificate import make_certificate
+from tests.support.sdk import sdk_store
 
 pytestmark = pytest.mark.anyio
 
@@ -43,7 +44,7 @@ async def test_certificates_that_cannot_be_read_are_a_wrong_setting(https_url, t
     if not missing:
         bundle.write_text("no certificate\n")
     with pytest.raises(ConfigError, match=r"none\.pem cannot be used .*--ca-bundle"):
-        async with SdkStore(ConnectionSettings(endpoint_url=https_url, ca_bundle=bundle), connections=1):
+        async with SdkSession(ConnectionSettings(endpoint_url=https_url, ca_bundle=bundle), connections=1):
             pass
 
 
@@ -58,7 +59,7 @@ def by_an_empty_setting(monkeypatch, tmp_path):
 @pytest.mark.parametrize("emptied", [by_an_empty_variable, by_an_empty_setting])
 async def test_no_empty_setting_switches_certificates_off(https_url, monkeypatch, tmp_path, emptied):
     emptied(monkeypatch, tmp_path)
-    async with SdkStore(ConnectionSettings(endpoint_url=https_url), connections=1) as store:
+    async with sdk_store(ConnectionSettings(endpoint_url=https_url)) as store:
         with pytest.raises(SourceError) as caught:
             await store.list_page(PageRequest("bucket", ""))
     assert caught.value.code == "TLSError"

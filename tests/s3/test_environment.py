@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from sealift.config import ConnectionSettings
 from sealift.s3.endpoints import bucket_url
 from sealift.s3.environment import DECIDING, HARMLESS_KEYS, UNDERSTOOD, Environment, environment_access, proxy_for
-from sealift.s3.sdk import SdkStore
+from sealift.s3.sdksession import SdkSession
 from sealift.sandbox.certificate import make_certificate
 
 SETTINGS = ConnectionSettings(allow_http=True)
@@ -57,9 +57,7 @@ def asked_by_the_sdk(connection: ConnectionSettings, environ: Mapping[str, str])
             seen.append(request)
             raise Stop
 
-        async with SdkStore(connection, connections=1) as store:
-            assert store._current is not None
-            client = store._current.client
+        async with SdkSession(connection, connections=1) as session, session.client() as client:
             client.meta.events.register("before-send.s3.GetObject", look)
             with pytest.raises(Stop):
                 await client.get_object(Bucket="bucket", Key="key")

@@ -6,8 +6,8 @@ import pytest
 
 from sealift.config import ConnectionSettings
 from sealift.s3.route import OffTheWireError, Route
-from sealift.s3.sdk import SdkStore
 from sealift.s3.sdkaccess import SdkAccess
+from sealift.s3.sdksession import SdkSession
 
 pytestmark = pytest.mark.anyio
 
@@ -29,9 +29,8 @@ async def asked(bucket, settings):
         seen.append(request)
         raise Stop
 
-    async with SdkStore(settings, connections=1) as store:
-        route = await SdkAccess(store).route(bucket)
-        client = store._current.client
+    async with SdkSession(settings, connections=1) as session, session.client() as client:
+        route = await SdkAccess(session).route(bucket)
         client.meta.events.register("before-send.s3.GetObject", look)
         with pytest.raises(Stop):
             await client.get_object(Bucket=bucket, Key="k")
@@ -100,6 +99,6 @@ async def test_the_same_at_an_endpoint_of_ones_own(endpoint_url, bucket):
     ],
 )
 async def test_what_is_signed_in_another_way_is_not_for_the_wire(bucket, why):
-    async with SdkStore(ConnectionSettings(region="us-west-2"), connections=1) as store:
+    async with SdkSession(ConnectionSettings(region="us-west-2"), connections=1) as session:
         with pytest.raises(OffTheWireError, match=why):
-            await SdkAccess(store).route(bucket)
+            await SdkAccess(session).route(bucket)

@@ -1,6 +1,7 @@
 """An answer that is not the one hoped for, read into a `Refusal`: S3's error document, or what is sent instead. Pure.
 
-Says the same as the SDK does (`s3/sdk.py`), so that `s3/translate.py` gives the same messages over either transport.
+Says the same as the SDK does (`s3/sdkerrors.py`), so that `s3/translate.py` gives the same messages over either
+transport.
 """
 
 from __future__ import annotations

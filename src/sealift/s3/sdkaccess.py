@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sealift.s3.route import OffTheWireError, Route
-from sealift.s3.sdk import SdkStore
+from sealift.s3.sdksession import SdkSession
 from sealift.s3.signing import Credentials
 
 _SIGNED_WITH = "AWS4-HMAC-SHA256"
@@ -14,15 +14,15 @@ _PROBE = "k"
 
 
 class SdkAccess:
-    """An `Access` that asks an open SdkStore."""
+    """An `Access` that asks an open session of the SDK's."""
 
-    def __init__(self, sdk: SdkStore) -> None:
-        self._sdk = sdk
+    def __init__(self, session: SdkSession) -> None:
+        self._session = session
 
     @property
     def ca_bundle(self) -> Path | None:
         """See `Access.ca_bundle`."""
-        return self._sdk.ca_bundle
+        return self._session.ca_bundle
 
     async def route(self, bucket: str) -> Route:
         """See `Access.route`: the SDK signs a GET, whose address and signature tell everything.
@@ -33,7 +33,7 @@ class SdkAccess:
             raise OffTheWireError("S3 Express sessions are the SDK's business")
         if bucket.endswith(".mrap"):
             raise OffTheWireError("multi-Region access points want SigV4A")
-        url, authorization, region = await self._sdk.signed(bucket, _PROBE)
+        url, authorization, region = await self._session.signed(bucket, _PROBE)
         if authorization:
             algorithm, _, rest = authorization.partition(" ")
             if algorithm != _SIGNED_WITH:
@@ -46,8 +46,8 @@ class SdkAccess:
 
     async def credentials(self) -> Credentials | None:
         """See `Access.credentials`."""
-        return await self._sdk.credentials()
+        return await self._session.credentials()
 
     async def renew(self) -> bool:
         """See `Access.renew`."""
-        return await self._sdk.renew()
+        return await self._session.renew()

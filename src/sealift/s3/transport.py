@@ -27,6 +27,7 @@ from sealift.s3.plainhttp import refuse_plain_http
 from sealift.s3.route import Access, OffTheWireError, Route
 from sealift.s3.sdk import SdkStore
 from sealift.s3.sdkaccess import SdkAccess
+from sealift.s3.sdksession import SdkSession
 from sealift.s3.signing import Credentials
 from sealift.s3.store import Body, Page, PageRequest, VersionsPage, VersionsRequest
 from sealift.s3.wire import WireStore
@@ -41,6 +42,7 @@ class Transport:
         self._connections = connections
         self._noted = noted
         self._stack = AsyncExitStack()
+        self._session: SdkSession | None = None
         self._sdk: SdkStore | None = None
         self._wire: WireStore | None = None
         self._access: Access | None = None
@@ -163,11 +165,17 @@ class Transport:
 
     async def _open_sdk(self) -> SdkStore:
         if self._sdk is None:
-            self._sdk = await self._stack.enter_async_context(SdkStore(self._settings, connections=self._connections))
+            self._sdk = SdkStore(await self._open_session(), self._settings)
         return self._sdk
 
     async def _sdk_access(self) -> SdkAccess:
-        return SdkAccess(await self._open_sdk())
+        return SdkAccess(await self._open_session())
+
+    async def _open_session(self) -> SdkSession:
+        if self._session is None:
+            session = SdkSession(self._settings, connections=self._connections)
+            self._session = await self._stack.enter_async_context(session)
+        return self._session
 
 
 class _EnvironmentAccess:
