@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from sealift.destination import Destination, File
 from sealift.ledger import Changes, Ledger, Record, Seal
 from sealift.localpath import all_ordinary, local_path
-from sealift.model import RemoteObject
-from sealift.s3.translate import ARCHIVED
+from sealift.model import ARCHIVED, RemoteObject
 from sealift.standing import Standing, Trust, standing
 from sealift.unchanged import Unchanged
 from tests.support.keys import remote

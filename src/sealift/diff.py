@@ -26,13 +26,13 @@ from sealift.fetch import Job
 from sealift.ledger import Changes, Ledger, Record
 from sealift.leftover import LeftOver
 from sealift.localpath import LocalPath, all_ordinary, beside_directory, local_path
-from sealift.model import ByteRange, Ending, Outcome, RemoteObject
+from sealift.model import ARCHIVED, ByteRange, Ending, Outcome, RemoteObject
 from sealift.partial import Blocked, Kind, PartialFile, partial_name
 from sealift.placing import MOST_MOVES, Place, WayMaker, not_representable, recorded
 from sealift.planning import SMALLEST_PART, count_parts, part_size_for
 from sealift.proving import Prover, Question
 from sealift.recording import Recorder
-from sealift.s3.translate import ARCHIVED, archived
+from sealift.s3.translate import archived
 from sealift.selection import Source
 from sealift.standing import Standing, Trust, fits, names, standing
 from sealift.tally import Tally
@@ -306,7 +306,7 @@ class Diff:
         path = place.path
         if path.escaped and self._settings.selection.strict_keys:
             return not_representable(remote)
-        if remote.storage_class in ARCHIVED and not remote.restored:
+        if remote.cold:
             return archived(remote.bucket, remote.key, remote.storage_class)
         if absent and not path.directory:
             return self._job(remote, place)

@@ -20,7 +20,7 @@ import anyio
 
 from sealift.arn import account_of, region_of
 from sealift.config import Settings
-from sealift.diagnosis.conclusion import cold, conclude
+from sealift.diagnosis.conclusion import conclude
 from sealift.diagnosis.facts import Caller, Examined, Facts, Question, Unseen
 from sealift.diagnosis.findings import Diagnosis, Name
 from sealift.errors import (
@@ -193,7 +193,7 @@ def _some_of_each_kind(looked: Sequence[Looked]) -> list[Looked]:
     """Return some of each key, with a Bucket Key and without, and of what HEADs told nothing of; no archived one."""
     kinds: dict[object, list[Looked]] = {}
     for each in looked:
-        if not cold(each.remote):
+        if not each.remote.cold:
             kinds.setdefault(each.encryption or type(each.error), []).append(each)
     return [each for kind in kinds.values() for each in evenly(kind, READS)]
 

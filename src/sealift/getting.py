@@ -55,7 +55,7 @@ from sealift.planning import MIB, count_parts, part_size_for, parts
 from sealift.retry import Attempts, after
 from sealift.s3 import connected
 from sealift.s3.persistent import PersistentStore
-from sealift.s3.translate import ARCHIVED, archived
+from sealift.s3.translate import archived
 from sealift.selection import Location, parse_location
 from sealift.stream import Stream
 from sealift.tally import Observer, Observers, Tally
@@ -180,7 +180,7 @@ class _Run:
         """Look the object up; None, counted as failed, where that fails or it is archived."""
         try:
             remote = await store.head(location.bucket, location.key, version_id)
-            if remote.storage_class in ARCHIVED and not remote.restored:
+            if remote.cold:
                 raise archived(remote.bucket, remote.key, remote.storage_class)
         except ObjectError as error:
             self._tally.list(1)

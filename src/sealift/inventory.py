@@ -33,12 +33,11 @@ from anyio.to_thread import run_sync
 
 from sealift.errors import ConfigError, ObjectError, Permanent, SourceError
 from sealift.manifest import Named
-from sealift.model import ByteRange, Part, RemoteObject
+from sealift.model import ARCHIVED, ByteRange, Part, RemoteObject
 from sealift.naming import BATCH
 from sealift.partial import translated
 from sealift.retry import Attempts, RetrySettings, after
 from sealift.s3.store import ObjectStore
-from sealift.s3.translate import ARCHIVED
 from sealift.selection import Location, parse_location
 
 LARGEST_MANIFEST: Final = 64 * 1024 * 1024

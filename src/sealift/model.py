@@ -6,6 +6,10 @@ import enum
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+ARCHIVED = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+"""The storage classes whose objects have to be restored before a GET (S3 User Guide, "Working with archived
+objects"); GLACIER_IR is read at once, and of INTELLIGENT_TIERING only the GET tells."""
+
 
 class RemoteObject(NamedTuple):
     """One object version as a listing or a HEAD described it.
@@ -29,6 +33,11 @@ class RemoteObject(NamedTuple):
     """An archived object of which a readable copy is there for now."""
     checksum_algorithm: str = ""
     """What S3 has a checksum of it by, as far as the listing tells; nothing where it does not."""
+
+    @property
+    def cold(self) -> bool:
+        """Whether it has to be restored before it can be read, as far as its storage class tells."""
+        return self.storage_class in ARCHIVED and not self.restored
 
 
 class Encryption(NamedTuple):

@@ -14,8 +14,7 @@ from collections.abc import Set as AbstractSet
 from sealift.destination import Destination, Segments
 from sealift.ledger import Entry, Ledger
 from sealift.localpath import all_ordinary
-from sealift.model import RemoteObject
-from sealift.s3.translate import ARCHIVED
+from sealift.model import ARCHIVED, RemoteObject
 
 
 class Unchanged:

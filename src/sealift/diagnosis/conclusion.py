@@ -15,7 +15,7 @@ from sealift.diagnosis.facts import Caller, Examined, Facts, KeySeen, Unseen
 from sealift.diagnosis.findings import Cure, Diagnosis, KeyFound, Link, Name, State
 from sealift.errors import ConfigError, CredentialsError, Permanent, Refused, SealiftError, SourceError, Transient
 from sealift.kmscost import Seen, predict
-from sealift.model import Encryption, KmsForecast, RemoteObject
+from sealift.model import Encryption, KmsForecast
 from sealift.policy.principal import Principal, remark_on
 from sealift.policy.reading import Reading, read_policy
 from sealift.policy.statements import Scope
@@ -32,13 +32,6 @@ SOON = 900.0
 
 A_MILLION = 1_000_000
 """GETs that the forecast is for, where not all objects were seen."""
-
-_ARCHIVED = frozenset({"GLACIER", "DEEP_ARCHIVE"})
-
-
-def cold(remote: RemoteObject) -> bool:
-    """Whether an object has to be restored before it can be read."""
-    return remote.storage_class in _ARCHIVED and not remote.restored
 
 
 def conclude(facts: Facts, *, now: datetime) -> Diagnosis:
@@ -176,7 +169,7 @@ class _Conclusion:
         read = f"; a byte was read of {len(tried) - len(refused):,} of {len(tried):,} that were tried" if tried else ""
         found = f"{_count(len(objects), 'object')} looked at: {'; '.join(parts)}{read}"
         self._note("object", "refused" if refused else "ok", found)
-        archived = [each for each in objects if cold(each.remote)]
+        archived = [each for each in objects if each.remote.cold]
         if archived:
             found = f"{len(archived):,} of {len(objects):,} are archived ({archived[0].remote.storage_class})"
             todo = "they have to be restored before they can be read: sealift get prints the command for each"

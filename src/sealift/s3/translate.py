@@ -28,10 +28,6 @@ from sealift.errors import (
 RENEWABLE = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
 """Codes that say that credentials were good and are no longer: fresh ones may be had."""
 
-ARCHIVED = frozenset({"GLACIER", "DEEP_ARCHIVE"})
-"""The storage classes whose objects have to be restored before a GET (S3 User Guide, "Working with archived
-objects"); GLACIER_IR is read at once, and of INTELLIGENT_TIERING only the GET tells."""
-
 _CREDENTIALS: dict[str, str] = {
     "ExpiredToken": "sign in again (aws sso login, or renew the role's credentials) and run the same command; "
     "it continues where it stopped",
