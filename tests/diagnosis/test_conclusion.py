@@ -200,6 +200,33 @@ def test_awss_own_key_of_another_account_cannot_be_mended_by_a_policy():
     assert "multi-Region" in link.found
 
 
+@pytest.mark.parametrize(
+    ("partition", "region", "service", "said"),
+    [
+        ("aws", "eu-central-1", "s3.eu-central-1.amazonaws.com", "leaves Decrypt to IAM policies"),
+        ("aws-us-gov", "us-gov-west-1", "s3.us-gov-west-1.amazonaws.com", "leaves Decrypt to IAM policies"),
+        ("aws-cn", "cn-north-1", "s3.cn-north-1.amazonaws.com.cn", "leaves Decrypt to IAM policies"),
+        ("aws-cn", "cn-north-1", "s3.cn-north-1.amazonaws.com", "allows no Decrypt"),
+        ("aws-iso", "us-iso-east-1", "s3.us-iso-east-1.c2s.ic.gov", "may allow Decrypt, by a condition"),
+    ],
+)
+def test_a_keys_policy_is_read_by_what_kms_calls_s3_in_its_partition(partition, region, service, said):
+    caller = Caller(ME.arn.replace("aws", partition), ME.account)
+    key = KEY.replace("aws", partition).replace("eu-central-1", region)
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"AWS": f"arn:{partition}:iam::{ME.account}:root"},
+        "Action": "kms:Decrypt",
+        "Resource": "*",
+        "Condition": {"StringEquals": {"kms:ViaService": service}},
+    }
+    seen = KeySeen(described=NOT, policy={"Statement": [statement]}, grants=NOT)
+    diagnosis = concluded(
+        identity=identity(caller=caller), objects=(examined(Encryption("aws:kms", key)),), keys={key: seen}
+    )
+    assert f"its policy {said}" in links(diagnosis, "key")[0].found
+
+
 def test_grants_to_the_caller_are_told_and_those_that_go_by_context():
     grants: list[dict[str, Any]] = [
         {"GranteePrincipal": "arn:aws:iam::111122223333:role/nightly", "Operations": ["Decrypt"]},

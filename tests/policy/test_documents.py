@@ -342,3 +342,12 @@ def test_in_other_partitions_arns_and_s3s_name_are_those_of_the_partition(partit
     written = str([document.policy for document in found])
     assert "arn:aws:" not in written
     assert f"'s3.x-1.{domain}'" in written
+
+
+def test_where_it_is_not_known_what_kms_calls_s3_no_policy_names_it():
+    principal = Principal.parse(ROLE.replace("aws", "aws-iso"))
+    scopes = [Scope.parse("s3://amzn-s3-demo-bucket/data/", partition=principal.partition)]
+    keys = {key.replace("aws", "aws-iso"): scopes for key in (key_of(ONE), key_of(TWO))}
+    assert documents(Request(principal=principal, scopes=scopes, keys=keys))
+    with pytest.raises(ConfigError, match=f"partition of arn:aws-iso:kms:.*:{ONE}:.* leave --strict out"):
+        documents(Request(principal=principal, scopes=scopes, keys=keys, strict=True))

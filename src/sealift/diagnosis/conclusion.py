@@ -18,7 +18,7 @@ from sealift.kmscost import Seen, predict
 from sealift.model import Encryption, KmsForecast
 from sealift.policy.principal import Principal, remark_on
 from sealift.policy.reading import Reading, read_policy
-from sealift.policy.statements import Scope
+from sealift.policy.statements import Scope, via_service
 from sealift.quota import Quota
 
 REFUSED = CredentialsError.exit_status
@@ -318,12 +318,13 @@ class _Conclusion:
         encryption = examined.encryption
         bucket = self._scope.bucket_arn
         context = {
-            "kms:viaservice": f"s3.{region_of(arn)}.amazonaws.com",
             "kms:encryptioncontext:aws:s3:arn": bucket
             if encryption is not None and encryption.bucket_key
             else f"{bucket}/{examined.remote.key}",
             "kms:calleraccount": self._account,
         }
+        if service := via_service(arn):
+            context["kms:viaservice"] = service
         return self._read(seen.policy, "kms:Decrypt", arn, context)
 
     def _reading_of_bucket(self, action: str) -> Reading | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from sealift.arn import Arn, region_of
+from sealift.arn import Arn
 from sealift.errors import ConfigError
 from sealift.policy.principal import Principal
 from sealift.selection import parse_location
@@ -21,6 +21,10 @@ Statement: TypeAlias = Mapping[str, object]
 
 BucketKeys = Literal["on", "off", "both"]
 """Whether the objects have Bucket Keys, which changes the encryption context that KMS is told."""
+
+_DOMAINS = {"aws": "amazonaws.com", "aws-us-gov": "amazonaws.com", "aws-cn": "amazonaws.com.cn"}
+"""What services' names end in, by partition (botocore, data/partitions.json). What KMS calls S3 in the isolated
+partitions, and in the European one, is not known here."""
 
 _ACCESS_POINT = re.compile(r"accesspoint[/:](?P<name>[A-Za-z0-9.-]+)")
 
@@ -148,14 +152,15 @@ def decrypting(
     """Return what allows Decrypt under `keys`; with a `principal`, for the policy of each of them.
 
     `strict`: only as S3 asks, and only for the scopes. With a Bucket Key S3 tells KMS the bucket's ARN and no object's:
-    then it is any object of the bucket.
+    then it is any object of the bucket. Raises ConfigError where it is not known as what S3 asks.
     """
     conditions: dict[str, dict[str, object]] = {}
     if strict:
-        domain = {"aws-cn": "amazonaws.com.cn"}
-        services = [
-            f"s3.{region_of(key)}.{domain.get(key.split(':')[1], 'amazonaws.com')}" for key in keys if region_of(key)
-        ]
+        services = [via_service(key) for key in keys]
+        if not all(services):
+            raise ConfigError(
+                f"what KMS calls S3 in the partition of {keys[services.index('')]} is not known: leave --strict out"
+            )
         contexts = [
             context
             for scope in scopes
@@ -170,6 +175,16 @@ def decrypting(
         }
     resources = list(keys) if principal is None else ["*"]
     return _statement("SealiftDecrypt", number, ["kms:Decrypt"], resources, principal, conditions)
+
+
+def via_service(key: str) -> str:
+    """Return what `kms:ViaService` says where S3 asks for a key, whose ARN this is; nothing where that is not known.
+
+    It is S3's name in the key's Region (AWS KMS Developer Guide, "kms:ViaService"), which in China ends in `.cn`.
+    """
+    arn = Arn.parse(key)
+    domain = _DOMAINS.get(arn.partition) if arn is not None else None
+    return f"s3.{arn.region}.{domain}" if arn is not None and arn.region and domain else ""
 
 
 def asking_for_the_quota() -> Statement:
