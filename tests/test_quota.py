@@ -2,7 +2,7 @@
 
 import pytest
 
-from sealift.quota import default_quota, region_of
+from sealift.quota import default_quota
 
 
 @pytest.mark.parametrize(
@@ -15,18 +15,3 @@ def test_the_default_is_that_of_the_region(regions, rate):
 
 def test_of_several_regions_the_least_counts():
     assert default_quota({"us-east-1", "eu-west-2", "eu-west-1"}).rate == 20_000
-
-
-@pytest.mark.parametrize(
-    ("arn", "region"),
-    [
-        ("arn:aws:kms:eu-central-1:111122223333:key/1234abcd", "eu-central-1"),
-        ("arn:aws-cn:kms:cn-north-1:111122223333:alias/a:b", "cn-north-1"),
-        ("1234abcd", ""),
-        ("arn:aws:s3:::bucket", ""),
-        ("arn:aws:kms:eu-west-1", ""),
-        ("", ""),
-    ],
-)
-def test_a_keys_arn_names_its_region_and_nothing_else_does(arn, region):
-    assert region_of(arn) == region

@@ -37,12 +37,9 @@ from sealift.s3 import connected
 from sealift.s3.looks import Looks, SdkLooks
 from sealift.s3.store import ObjectStore
 from sealift.s3.translate import Refusal, translate
-from sealift.survey import Looked, evenly, look, spread
+from sealift.survey import SAMPLE, Looked, evenly, look, spread
 from sealift.tally import Observer, Observers, Tally
 from sealift.taskgroups import insulated
-
-SAMPLE = 100
-"""Objects that HEADs are sent for. A key of one object in twenty is missed by them once in 170 times (0.95¹⁰⁰)."""
 
 READS = 3
 """Objects of each kind of which a byte is read: first, last and one in between, as policies go by prefixes."""

@@ -22,12 +22,9 @@ from sealift.policy.statements import BucketKeys, Scope
 from sealift.s3 import connected
 from sealift.s3.store import ObjectStore
 from sealift.selection import Location, parse_location
-from sealift.survey import evenly, look, spread
+from sealift.survey import SAMPLE, evenly, look, spread
 from sealift.tally import Observer, Observers, Tally
 from sealift.taskgroups import insulated
-
-SAMPLE = 100
-"""Objects that are looked at. A key that one object of twenty has is missed by them once in 170 times (0.95¹⁰⁰)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

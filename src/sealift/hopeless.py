@@ -17,15 +17,12 @@ from sealift.model import ByteRange, Part, RemoteObject
 from sealift.refusals import is_refusal
 from sealift.s3.store import ObjectStore
 from sealift.sampling import HEADS
-from sealift.survey import evenly, spread
+from sealift.survey import SAMPLE, evenly, spread
 from sealift.tally import Tally
 from sealift.taskgroups import ungrouped
 
 ENOUGH = 1000
 """Refusals without a byte before the others are asked: a page of the listing, at $0.0004 for the GETs."""
-
-SAMPLE = 100
-"""Objects that are asked. Where one of twenty can be read, that is missed once in 170 times (0.95¹⁰⁰)."""
 
 Pick = Callable[[Sequence[RemoteObject]], Sequence[RemoteObject]]
 

@@ -15,8 +15,9 @@ from collections.abc import Callable, Sequence
 from heapq import heappush, heapreplace
 from typing import NamedTuple
 
+from sealift.arn import region_of
 from sealift.model import Encryption, KmsForecast, RemoteObject
-from sealift.quota import Quota, default_quota, region_of
+from sealift.quota import Quota, default_quota
 from sealift.tally import Unobserved
 
 SAMPLE = 100

@@ -35,9 +35,3 @@ class Quota:
 def default_quota(regions: Iterable[str]) -> Quota:
     """Return the default quota of these Regions: of several the least, of none what it is in most."""
     return Quota(min((_HIGHER.get(region, _ELSEWHERE) for region in regions), default=_ELSEWHERE), "region")
-
-
-def region_of(key_arn: str) -> str:
-    """Return the Region of a key's ARN; nothing where it is none."""
-    parts = key_arn.split(":")
-    return parts[3] if len(parts) >= 6 and parts[0] == "arn" and parts[2] == "kms" else ""

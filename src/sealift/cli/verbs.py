@@ -202,7 +202,8 @@ def diagnose(command: Command, settings: Settings, display: Display, console: Co
 
 
 async def _doctor(command: Command, settings: Settings) -> Diagnosis:
-    from sealift.doctoring import SAMPLE, doctor
+    from sealift.doctoring import doctor
+    from sealift.survey import SAMPLE
 
     given: Mapping[str, Any] = command.layer.values
     return await doctor(
@@ -215,7 +216,8 @@ async def _doctor(command: Command, settings: Settings) -> Diagnosis:
 
 
 async def _policies(command: Command, settings: Settings) -> Granted:
-    from sealift.granting import SAMPLE, Wishes, policies
+    from sealift.granting import Wishes, policies
+    from sealift.survey import SAMPLE
 
     given: Mapping[str, Any] = command.layer.values
     if "principal" not in given:

@@ -159,7 +159,7 @@ def _of_buckets(request: Request) -> list[Document]:
         if scope.access_point:
             by_point.setdefault(scope.access_point, []).append(scope)
     for point, scopes in by_point.items():
-        account = point.split(":")[4]
+        account = account_of(point)
         if account != principal.account:
             statements = (
                 *listing(scopes, principal, versions=versions),

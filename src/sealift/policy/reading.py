@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from sealift.arn import Arn
+
 Sure = Literal["no", "perhaps", "yes"]
 _DEGREES: tuple[Sure, ...] = ("no", "perhaps", "yes")
 
@@ -58,11 +60,11 @@ def _named(statement: Mapping[str, Any], principal: str) -> Literal["itself", "i
         return "perhaps"
     who = statement.get("Principal", "")
     listed = ["*"] if who == "*" else _texts(who.get("AWS", [])) if isinstance(who, Mapping) else []
-    parts = principal.split(":")
-    account = parts[4] if len(parts) > 4 else ""
+    arn = Arn.parse(principal)
+    account = arn.account if arn is not None else ""
     if "*" in listed or principal in listed:
         return "itself"
-    if account in listed or f"{':'.join(parts[:4])}:{account}:root" in listed:
+    if arn is not None and (account in listed or str(arn._replace(resource="root")) in listed):
         return "its account"
     # A role's session, or a role whose path its session does not tell.
     name = principal.rpartition("/")[2]
