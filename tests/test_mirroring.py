@@ -32,6 +32,7 @@ from sealift import (
     planning,
     splitting,
 )
+from sealift.config import TransportChoice
 from sealift.destination import Destination
 from sealift.model import ByteRange
 from sealift.partial import PartialFile, partial_name, record_all
@@ -616,6 +617,14 @@ async def test_an_answer_that_is_not_what_was_asked_is_never_written_and_tried_a
     assert (summary.downloaded, summary.failed) == (1, 0)
     stored = server.objects["bucket", "k"]
     assert tree(tmp_path) == {"k": stored.content.read(0, stored.size)}
+
+
+async def test_through_the_sdk_every_get_that_goes_out_is_counted(server, tmp_path):
+    server.put("bucket", "k", b"x" * 1000)
+    server.fault(op="get", do=ResetBeforeHead(), times=2)
+    summary = await mirror(server, tmp_path, transport=TransportChoice.SDK)
+    assert (summary.downloaded, summary.retries) == (1, 2)
+    assert summary.get_requests == server.gets == 3
 
 
 async def test_attempts_come_to_an_end_and_the_object_is_named(server, tmp_path):

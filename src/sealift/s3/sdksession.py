@@ -1,7 +1,7 @@
 """The SDK's session and client: profiles, SSO, roles, endpoints and Regions are its business.
 
-The SDK's own retries are off (`sealift.retry` has the one policy), and so are its checksum trailers, which no
-ranged GET carries.
+The SDK's own retries are off (`sealift.retry` has the one policy), and so are aiohttp's, and the checksum trailers,
+which no ranged GET carries.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ class SdkSession:
                         endpoint_url=settings.endpoint_url,
                         # Never None: the SDK takes an empty AWS_CA_BUNDLE for "do not verify".
                         verify=os.fspath(bundle) if bundle else True,
-                        config=AioConfig(**config),
+                        config=AioConfig(**config, http_session_cls=_http_session()),
                     )
                 )
                 client.meta.events.register_first("before-parse.s3.ListObjectsV2", _keep_raw)
@@ -220,6 +220,25 @@ def _ask_for_checksum(params: dict[str, Any], **_: object) -> None:
     """Ask for a whole object's checksum, past the SDK: it would check it by itself, and tell nobody what it was."""
     if "Range" not in params["headers"]:
         params["headers"]["x-amz-checksum-mode"] = "ENABLED"
+
+
+@cache
+def _http_session() -> Any:
+    """Return the class of the SDK's HTTP sessions, but that each request goes out once.
+
+    aiohttp sends a GET or HEAD again by itself, once, where the connection was lost before an answer: KMS would be
+    asked twice, and one of the two never counted. Neither library has a setting for that. Should one of these
+    attributes get another name, it is sent again as before, which a test tells.
+    """
+    from aiobotocore.httpsession import AIOHTTPSession
+
+    class OneAttempt(AIOHTTPSession):  # type: ignore[misc]  # untyped
+        async def _get_session(self, proxy_url: str | None) -> Any:
+            session = await super()._get_session(proxy_url)
+            session._retry_connection = False  # noqa: SLF001
+            return session
+
+    return OneAttempt
 
 
 @cache
