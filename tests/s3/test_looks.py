@@ -53,6 +53,15 @@ async def test_bucket_and_key_look_the_same_over_the_network_as_in_the_model(mon
     assert all(action.partition(":")[2].startswith(("Get", "List", "Describe")) for action in server.asked)
 
 
+async def test_why_it_cannot_be_seen_leaves_out_what_is_secret_in_an_address():
+    settings = ConnectionSettings(endpoint_url="http://user:hunter2@127.0.0.1:9", sign=False)
+    async with SdkLooks(settings) as looks:
+        reached = (await looks.bucket(BUCKET, PREFIX, "")).reached
+    assert reached is not None
+    assert "127.0.0.1:9" in reached.message
+    assert "hunter2" not in reached.message
+
+
 @pytest.mark.parametrize(("bucket", "mine"), [(ONE, True), (TWO, False)])
 async def test_whose_a_bucket_is_can_be_told_by_those_who_may_list_one_prefix_of_it(monkeypatch, bucket, mine):
     accounts = granted(bucket=bucket, list_="absent", bucket_policy="absent")

@@ -27,6 +27,8 @@ from sealift.diagnosis.facts import BucketSeen, Caller, Endpoint, Identity, KeyS
 from sealift.errors import ConfigError, SourceError
 from sealift.s3.environment import proxy_for
 from sealift.s3.plainhttp import refuse_plain_http
+from sealift.s3.sdkerrors import first_line
+from sealift.s3.sdksession import verified_by
 from sealift.s3.servicequotas import account_quota
 from sealift.s3.tls import tls_context
 
@@ -84,7 +86,7 @@ class SdkLooks:
             )
             self._ca_bundle = settings.ca_bundle or core.get_config_variable("ca_bundle") or None
         except BotoCoreError as error:
-            raise ConfigError(f"the AWS settings cannot be used: {_first_line(error)}") from error
+            raise ConfigError(f"the AWS settings cannot be used: {first_line(error)}") from error
         return self
 
     async def __aexit__(
@@ -105,7 +107,7 @@ class SdkLooks:
             if credentials is not None:
                 await credentials.get_frozen_credentials()
         except (BotoCoreError, OSError) as error:
-            return Identity(provider="", expires=None, caller=Unseen("NoCredentials", _first_line(error)), skew=None)
+            return Identity(provider="", expires=None, caller=Unseen("NoCredentials", first_line(error)), skew=None)
         if credentials is None:
             none = Unseen("NoCredentials", "no AWS credentials are found")
             return Identity(provider="", expires=None, caller=none, skew=None)
@@ -145,13 +147,13 @@ class SdkLooks:
                 version = "" if parts.scheme != "https" else await self._handshake(host, port)
         except ssl.SSLError as error:
             raise SourceError(
-                f"TLS to {host} failed ({_first_line(error)}): if it uses a certificate of its own, name the "
+                f"TLS to {host} failed ({first_line(error)}): if it uses a certificate of its own, name the "
                 "authority's with --ca-bundle",
                 code="TLSError",
             ) from error
         except (OSError, TimeoutError) as error:
             raise SourceError(
-                f"{host} cannot be reached ({_first_line(error)}): check --region, --endpoint-url or AWS_ENDPOINT_URL, "
+                f"{host} cannot be reached ({first_line(error)}): check --region, --endpoint-url or AWS_ENDPOINT_URL, "
                 "the network and its name server",
                 code="EndpointUnreachable",
             ) from error
@@ -233,7 +235,7 @@ class SdkLooks:
                 self._regions[str(request.get("Bucket", ""))] = found
             return Unseen(str(said.get("Code", "")), " ".join(str(said.get("Message", "")).split()))
         except (BotoCoreError, AiohttpError, OSError, ValueError) as error:
-            return Unseen(type(error).__name__, _first_line(error))
+            return Unseen(type(error).__name__, first_line(error))
 
     async def _client(self, service: str, region: str) -> Any:
         from aiobotocore.config import AioConfig
@@ -254,8 +256,7 @@ class SdkLooks:
                     service,
                     region_name=region or None,
                     endpoint_url=settings.endpoint_url if service == "s3" else None,
-                    # Never None: the SDK takes an empty AWS_CA_BUNDLE for "do not verify".
-                    verify=os.fspath(bundle) if bundle else True,
+                    verify=verified_by(bundle),
                     config=AioConfig(**config),
                 )
             )
@@ -316,7 +317,3 @@ def _skew(answer: Mapping[str, Any], before: datetime) -> float | None:
         return None
     now = datetime.now(UTC)
     return ((before - theirs) + (now - theirs)).total_seconds() / 2
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).partition("\n")[0] or type(error).__name__).partition("?")[0]

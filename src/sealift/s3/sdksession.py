@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import anyio
 
@@ -185,8 +185,7 @@ class SdkSession:
                     session.client(
                         "s3",
                         endpoint_url=settings.endpoint_url,
-                        # Never None: the SDK takes an empty AWS_CA_BUNDLE for "do not verify".
-                        verify=os.fspath(bundle) if bundle else True,
+                        verify=verified_by(bundle),
                         config=AioConfig(**config, http_session_cls=_http_session()),
                     )
                 )
@@ -198,6 +197,11 @@ class SdkSession:
                 credentials, identity = await _credentials(session) if settings.sign else (None, None)
             return _Client(client, stack.pop_all(), credentials, identity)
         raise AssertionError  # the stack never swallows an exception
+
+
+def verified_by(bundle: str | Path | None) -> str | Literal[True]:
+    """Return the SDK's `verify`. Never None: the SDK takes an empty AWS_CA_BUNDLE for "do not verify"."""
+    return os.fspath(bundle) if bundle else True
 
 
 _not_to_be_sent: ContextVar[bool] = ContextVar("_not_to_be_sent", default=False)

@@ -10,6 +10,8 @@ from typing import Any
 from sealift.config import ConnectionSettings
 from sealift.errors import SourceError
 from sealift.s3.plainhttp import refuse_plain_http
+from sealift.s3.sdkerrors import first_line
+from sealift.s3.sdksession import verified_by
 
 SERVICE, SYMMETRIC_OPERATIONS = "kms", "L-6E3AF000"
 """Service Quotas' codes for "Cryptographic operations (symmetric) request rate"."""
@@ -37,15 +39,14 @@ async def account_quota(settings: ConnectionSettings, region: str) -> float:
     try:
         async with AsyncExitStack() as stack:
             session = aioboto3.Session(profile_name=settings.profile, region_name=region)
-            # Never None: the SDK takes an empty AWS_CA_BUNDLE for "do not verify".
-            verify = os.fspath(bundle) if bundle else True
-            client = await stack.enter_async_context(session.client("service-quotas", verify=verify, config=config))
+            client = await stack.enter_async_context(
+                session.client("service-quotas", verify=verified_by(bundle), config=config)
+            )
             refuse_plain_http(client.meta.endpoint_url, allowed=settings.allow_http)
             quota = await _asked(client)
         return _rate(quota)
     except (BotoCoreError, ClientError, AiohttpError, OSError, ValueError, LookupError) as error:
-        said = " ".join(str(error).split())
-        raise SourceError(f"Service Quotas does not tell ({said})") from error
+        raise SourceError(f"Service Quotas does not tell ({first_line(error)})") from error
 
 
 async def _asked(client: Any) -> Mapping[str, Any]:
