@@ -55,6 +55,11 @@ class Denial(NamedTuple):
 PLAIN = Denial()
 
 
+def with_article(kind: str) -> str:
+    """Return a kind of policy as a sentence goes on with it."""
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+
+
 def read_denial(message: str) -> Denial:
     """Read the message of an AccessDenied."""
     match = _DENIAL.search(message)

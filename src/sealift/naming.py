@@ -8,10 +8,9 @@ from __future__ import annotations
 import os
 import select
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Self
 
-import anyio
 from anyio.to_thread import run_sync
 
 from sealift.errors import ConfigError, ObjectError
@@ -19,7 +18,7 @@ from sealift.manifest import Manifest, Named
 from sealift.model import RemoteObject
 from sealift.s3 import LISTINGS
 from sealift.s3.store import ObjectStore
-from sealift.taskgroups import ungrouped
+from sealift.taskgroups import share_out
 
 STANDARD_INPUT: Final = "-"
 
@@ -107,20 +106,17 @@ async def look_up(
     Raises what `ObjectStore.head` raises of the whole source.
     """
     found: list[RemoteObject | None] = [_as_said(named) for named in names]
-    todo = iter([number for number, remote in enumerate(found) if remote is None])
+    todo = [number for number, remote in enumerate(found) if remote is None]
 
-    async def work() -> None:
-        for number in todo:
+    async def work(left: Iterator[int]) -> None:
+        for number in left:
             named = names[number]
             try:
                 found[number] = await store.head(named.bucket, named.key, named.version_id)
             except ObjectError as error:
                 failed(RemoteObject(named.bucket, named.key, named.size or 0, named.etag, 0), error)
 
-    with ungrouped():
-        async with anyio.create_task_group() as workers:
-            for _ in range(min(LISTINGS, found.count(None))):
-                workers.start_soon(work)
+    await share_out(work, todo, at_once=LISTINGS)
     return [remote for remote in found if remote is not None]
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import anyio
-
 from sealift.errors import SealiftError
 from sealift.kmscost import Seen
 from sealift.model import RemoteObject
 from sealift.s3.store import ObjectStore
-from sealift.taskgroups import ungrouped
+from sealift.taskgroups import share_out
 
 HEADS = 16
 """HEADs at once: those of a sample of 100 take seven round trips."""
@@ -27,9 +25,5 @@ async def look_at(store: ObjectStore, chosen: Sequence[tuple[RemoteObject, int]]
             except SealiftError:  # a plan that is less exact is better than none
                 seen.append(Seen(requests, None))
 
-    with ungrouped():
-        async with anyio.create_task_group() as together:
-            left = iter(chosen)
-            for _ in range(HEADS):
-                together.start_soon(work, left)  # shared: each object goes to one of the tasks
+    await share_out(work, chosen, at_once=HEADS)
     return seen

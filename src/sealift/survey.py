@@ -9,18 +9,16 @@
 from __future__ import annotations
 
 import os.path
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
-
-import anyio
+from typing import TypeVar
 
 from sealift.errors import RunError, SealiftError
 from sealift.model import Encryption, RemoteObject
 from sealift.s3.store import ObjectStore, PageRequest
 from sealift.sampling import HEADS
 from sealift.splitting import middle
-from sealift.taskgroups import ungrouped
+from sealift.taskgroups import share_out
 
 T = TypeVar("T")
 
@@ -72,7 +70,7 @@ async def spread(store: ObjectStore, bucket: str, prefix: str) -> Spread:
 
     if beginnings:
         whole = whole and len(beginnings) == len(top.common_prefixes)
-        await _several(look_behind, beginnings)
+        await share_out(look_behind, beginnings, at_once=AT_ONCE)
     elif not whole:
         await _look_ahead(store, bucket, prefix, found)
     return Spread(tuple(sorted(set(found), key=lambda remote: remote.key)), whole)
@@ -118,19 +116,8 @@ async def look(store: ObjectStore, objects: Sequence[RemoteObject]) -> list[Look
             except SealiftError as error:
                 looked[number] = Looked(remote, None, error)
 
-    await _several(work, list(enumerate(objects)), HEADS)
+    await share_out(work, list(enumerate(objects)), at_once=HEADS)
     return [looked[number] for number in range(len(objects))]
-
-
-async def _several(
-    work: Callable[[Iterator[T]], Coroutine[Any, Any, None]], items: Sequence[T], at_once: int = AT_ONCE
-) -> None:
-    """Let some tasks share out the items."""
-    with ungrouped():
-        async with anyio.create_task_group() as together:
-            left = iter(items)
-            for _ in range(min(at_once, len(items))):
-                together.start_soon(work, left)
 
 
 def evenly(items: Sequence[T], most: int) -> list[T]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -38,6 +38,17 @@ def insulated(work: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any
         return results[0]
 
     return wrapper
+
+
+async def share_out(
+    work: Callable[[Iterator[T]], Coroutine[Any, Any, None]], items: Sequence[T], *, at_once: int
+) -> None:
+    """Let tasks, `at_once` at the most, share the items: each item goes to one of them. One error comes out."""
+    left = iter(items)
+    with ungrouped():
+        async with anyio.create_task_group() as together:
+            for _ in range(min(at_once, len(items))):
+                together.start_soon(work, left)
 
 
 @contextmanager

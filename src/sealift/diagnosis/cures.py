@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sealift.arn import account_of, region_of
-from sealift.denial import Denial
+from sealift.denial import Denial, with_article
 from sealift.diagnosis.findings import Act, Cure, Name, Remedy, Where
 from sealift.policy.principal import Principal
 from sealift.policy.reading import Reading
@@ -81,7 +81,7 @@ def cure(denial: Denial, case: Case) -> Cure:
     if denial.effect == "explicit" and denial.kind:
         where = made.of_resource if denial.kind == "resource-based policy" else _POLICIES.get(denial.kind)
         if where is not None:
-            why = f"a Deny in {_an(denial.kind)} forbids it: no Allow overrides a Deny"
+            why = f"a Deny in {with_article(denial.kind)} forbids it: no Allow overrides a Deny"
             return made.cured(subject, why, True, [made.lift(where)])
     if denial.effect == "explicit":
         every: list[Where] = ["iam", made.of_resource, *made.guards]
@@ -300,7 +300,3 @@ class _Maker:
             *made(scopes, principal, versions=versions, direct=direct),
             *(made(scopes, principal, versions=versions, direct=True) if through else []),
         )
-
-
-def _an(kind: str) -> str:
-    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"

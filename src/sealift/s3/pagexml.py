@@ -66,11 +66,7 @@ def parse_page(data: bytes, *, bucket: str, prefix: str, token: str | None = Non
     try:
         answer = _quick(data, bucket) or _strict(data, bucket)
     except (ValueError, expat.ExpatError) as error:
-        raise Transient(
-            f"the server's answer makes no sense (listing s3://{bucket}/{prefix}: {error})",
-            bucket=bucket,
-            code="BadAnswer",
-        ) from error
+        raise _makes_no_sense(f"s3://{bucket}/{prefix}", bucket, error) from error
     if answer.truncated and answer.next_token in {"", token}:
         raise SourceError(
             f"the listing of s3://{bucket}/{prefix} does not go on: the server gave no new continuation token"
@@ -89,11 +85,7 @@ def parse_versions(
         root, versions = _quick_versions(data, bucket) or _strict_versions(data, bucket)
         decode = _decoder(root)
     except (ValueError, expat.ExpatError) as error:
-        raise Transient(
-            f"the server's answer makes no sense (listing the versions of s3://{bucket}/{prefix}: {error})",
-            bucket=bucket,
-            code="BadAnswer",
-        ) from error
+        raise _makes_no_sense(f"the versions of s3://{bucket}/{prefix}", bucket, error) from error
     prefixes = tuple(decode(item.text("Prefix")) for item in root.all("CommonPrefixes"))
     if root.text("IsTruncated").strip() != "true":
         return VersionsPage(versions, None, None, prefixes)
@@ -103,6 +95,10 @@ def parse_versions(
             f"the listing of the versions of s3://{bucket}/{prefix} does not go on: the server gave no new marker"
         )
     return VersionsPage(versions, *following, prefixes)
+
+
+def _makes_no_sense(what: str, bucket: str, error: Exception) -> Transient:
+    return Transient(f"the server's answer makes no sense (listing {what}: {error})", bucket=bucket, code="BadAnswer")
 
 
 def _quick_versions(data: bytes, bucket: str) -> tuple[_Element, tuple[Version, ...]] | None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sealift.denial import Denial, read_denial
+from sealift.denial import Denial, read_denial, with_article
 from sealift.errors import (
     AccessError,
     Changed,
@@ -253,7 +253,7 @@ def _remedy(denial: Denial, resource: str) -> str:
         )
     if denial.effect == "explicit":
         kind = kind or "policy that applies"
-        where = places.get(kind, f"{_an(kind)} of {principal}")
+        where = places.get(kind, f"{with_article(kind)} of {principal}")
         return f"there is an explicit Deny in {where}; no Allow overrides it, so the Deny has to be narrowed"
     if kind == "resource-based policy":
         return f"allow {action} for {principal} in {of_resource}"
@@ -265,7 +265,7 @@ def _remedy(denial: Denial, resource: str) -> str:
             else f"allow {action} on {resource} in an IAM policy of {principal}"
         )
     if kind:
-        return f"allow {action} on {resource} in {places.get(kind, f'{_an(kind)} of {principal}')}"
+        return f"allow {action} on {resource} in {places.get(kind, f'{with_article(kind)} of {principal}')}"
     return f"allow {action} on {resource} in an IAM policy of {principal}, and in {of_resource}"
 
 
@@ -297,10 +297,6 @@ def _permanent(refusal: Refusal, text: str, code: str | None = None) -> Permanen
 
 def _named(refusal: Refusal) -> str:
     return repr(refusal.key) if refusal.key else f"s3://{refusal.bucket}"
-
-
-def _an(kind: str) -> str:
-    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
 
 
 def _key_in(message: str) -> str:
