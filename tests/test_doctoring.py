@@ -118,8 +118,10 @@ def test_a_deny_that_can_be_read_in_the_key_policy_is_the_answer():
     accounts = granted(bucket=TWO, key=ONE, key_policy="denied", explained=False)
     accounts.key_policy.append(delegation(ONE))
     allow_looking(accounts)
+    denying = [each for each in accounts.key_policy if each["Effect"] == "Deny"]
     remedy = only(anyio.run(mend, accounts))
-    assert (remedy["act"], remedy["policy"]) == ("lift", "key")
+    assert (remedy["act"], remedy["policy"], remedy["denies"]) == ("lift", "key", denying)
+    assert len(denying) == 1
 
 
 def link(said: dict[str, Any], name: str) -> dict[str, Any]:

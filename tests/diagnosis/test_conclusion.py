@@ -227,6 +227,20 @@ def test_a_keys_policy_is_read_by_what_kms_calls_s3_in_its_partition(partition, 
     assert f"its policy {said}" in links(diagnosis, "key")[0].found
 
 
+def test_a_deny_of_the_buckets_policy_is_quoted_by_what_was_refused_of_which_object():
+    deny = {"Effect": "Deny", "Principal": "*", "Action": "s3:GetObject"}
+    here = deny | {"Sid": "Here", "Resource": "arn:aws:s3:::amzn-s3-demo-bucket/data/x"}
+    elsewhere = deny | {"Sid": "Elsewhere", "Resource": "arn:aws:s3:::amzn-s3-demo-bucket/data/y"}
+    said = f"User: {ME.arn} is not authorized to perform: s3:GetObject on resource: "
+    said += '"arn:aws:s3:::amzn-s3-demo-bucket/data/x" with an explicit deny in a resource-based policy'
+    diagnosis = concluded(
+        bucket=bucket(policy={"Statement": [elsewhere, here]}), objects=(examined(get=refused(said)),)
+    )
+    (cure,) = diagnosis.cures
+    (remedy,) = cure.remedies
+    assert (remedy.act, remedy.where, remedy.denies) == ("lift", "bucket", (here,))
+
+
 def test_grants_to_the_caller_are_told_and_those_that_go_by_context():
     grants: list[dict[str, Any]] = [
         {"GranteePrincipal": "arn:aws:iam::111122223333:role/nightly", "Operations": ["Decrypt"]},

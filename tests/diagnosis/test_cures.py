@@ -7,6 +7,7 @@ import pytest
 from sealift.denial import KINDS, PLAIN, Denial
 from sealift.diagnosis.cures import Case, cure
 from sealift.policy.principal import Principal
+from sealift.policy.reading import Reading
 from sealift.policy.statements import Scope
 
 ROLE = "arn:aws:iam::111122223333:role/nightly"
@@ -52,6 +53,40 @@ def test_a_deny_of_which_aws_does_not_say_where_may_be_anywhere():
     assert not found.certain
     assert {remedy.where for remedy in found.remedies} == {*WHERE.values(), "bucket"}
     assert {remedy.act for remedy in found.remedies} == {"lift"}
+
+
+NIGHT = {"Sid": "Night", "Effect": "Deny", "Principal": "*", "Action": "*", "Resource": "*"}
+NAMELESS = {name: value for name, value in NIGHT.items() if name != "Sid"}
+
+
+@pytest.mark.parametrize(
+    ("reading", "said"),
+    [
+        (Reading("yes", "yes", denying=(NIGHT,)), f'narrow the Deny "Night" in the key policy of {KEY} so that'),
+        (Reading("yes", "yes", denying=(NIGHT, NAMELESS)), 'narrow the Deny "Night" and the one without a Sid in'),
+        (
+            Reading("yes", "perhaps", denying=(NAMELESS,)),
+            "see whether the Deny without a Sid in the key policy of",
+        ),
+        (Reading("yes"), f"look for a Deny of kms:Decrypt in the key policy of {KEY}"),
+        (None, f"look for a Deny of kms:Decrypt in the key policy of {KEY}"),
+    ],
+    ids=["one", "two", "perhaps", "not found", "not to be read"],
+)
+def test_a_deny_is_quoted_where_the_policy_may_be_read(reading, said):
+    denial = Denial(ROLE, "kms:Decrypt", KEY, "explicit", "resource-based policy")
+    (remedy,) = cure(denial, case("kms:Decrypt", of_key=reading)).remedies
+    assert remedy.text.startswith(said)
+    assert remedy.text.endswith(f"so that it spares {ROLE}")
+    assert remedy.denies == (reading.denying if reading is not None else ())
+
+
+def test_a_deny_elsewhere_is_not_that_of_the_resources_policy():
+    night = Reading("yes", "yes", denying=(NIGHT,))
+    denial = Denial(ROLE, "kms:Decrypt", KEY, "explicit", "identity-based policy")
+    (remedy,) = cure(denial, case("kms:Decrypt", of_key=night)).remedies
+    assert remedy.text.startswith("look for a Deny of kms:Decrypt in an IAM policy")
+    assert remedy.denies == ()
 
 
 def test_a_version_takes_permission_for_versions():

@@ -55,6 +55,31 @@ def test_a_statement_is_read_as_far_as_it_can_be(statement, reading):
     assert said(**statement) == reading
 
 
+def deny(sid: str, **more: Any) -> dict[str, Any]:
+    return {"Sid": sid, "Effect": "Deny", "Principal": "*", "Action": "kms:Decrypt", "Resource": "*"} | more
+
+
+ANYBODY, ELSEWHERE = deny("Anybody"), deny("Elsewhere", Condition={"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}})
+ENCRYPTING, ALLOWED = deny("Encrypting", Action="kms:Encrypt"), deny("Allowed", Effect="Allow")
+
+
+@pytest.mark.parametrize(
+    ("statements", "denying"),
+    [
+        ([ENCRYPTING, ANYBODY, ALLOWED], [ANYBODY]),
+        ([ELSEWHERE, ENCRYPTING, ELSEWHERE], [ELSEWHERE, ELSEWHERE]),
+        ([ELSEWHERE, ANYBODY], [ANYBODY]),
+        ([ENCRYPTING, ALLOWED], []),
+    ],
+    ids=["one is sure", "two may", "a sure one counts", "none"],
+)
+def test_the_statements_that_deny_are_told_as_they_stand(statements, denying):
+    reading = read_policy(
+        {"Statement": statements}, principal=ROLE, action="kms:Decrypt", resource=KEY, context=CONTEXT
+    )
+    assert list(reading.denying) == denying
+
+
 @pytest.mark.parametrize("policy", [{}, {"Statement": "?"}, {"Statement": [7]}, {"Statement": {"Effect": "Allow"}}])
 def test_what_is_no_policy_says_nothing(policy):
     assert read_policy(policy, principal=ROLE, action="kms:Decrypt", resource=KEY, context={}) == Reading()

@@ -55,6 +55,7 @@ async def examined(accounts: Accounts, source: str = SOURCE, **more: Any) -> dic
         assert cure["subject"] in text
         for remedy in cure["remedies"]:
             assert remedy["act"] == "check" or remedy["text"] in text
+            assert all(json.dumps(denying, indent=2, ensure_ascii=False) in text for denying in remedy["denies"])
     return said
 
 

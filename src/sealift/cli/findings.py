@@ -41,6 +41,7 @@ def as_json(diagnosis: Diagnosis) -> str:
                             "action": remedy.action,
                             "text": remedy.text,
                             "statements": list(remedy.statements),
+                            "denies": list(remedy.denies),
                         }
                         for remedy in cure.remedies
                     ],
@@ -107,6 +108,8 @@ _GUARDS = {
 
 def _remedy(mark: str, remedy: Remedy) -> list[str]:
     whose = f" (account {remedy.account})" if remedy.account else ""
+    if remedy.denies:
+        return [f"{mark}{remedy.text}{whose}; it says:", *statements(remedy.denies)]
     if not remedy.statements:
         return [f"{mark}{remedy.text}{whose}"]
     if remedy.where == "iam":

@@ -145,7 +145,8 @@ class _Conclusion:
             self._note("listing", "unseen", f"{facts.question.source} is {what}")
         elif facts.listing is not None:
             self._note("listing", "refused", f"s3://{location.bucket}/{location.key} may not be listed")
-            self._cure(facts.listing.denial, self._case("listing", "s3:ListBucket"))
+            denial = facts.listing.denial
+            self._cure(denial, self._case("listing", "s3:ListBucket", denial))
         elif facts.listed:
             more = "" if facts.whole else ", and there are more"
             self._note("listing", "ok", f"{_count(facts.listed, 'object')} seen{more}")
@@ -185,9 +186,8 @@ class _Conclusion:
         if isinstance(error, Refused):
             of_key = encryption is not None and encryption.sse.startswith("aws:kms")
             # A HEAD asks nothing of KMS: where it is refused as well, it is S3 that refuses.
-            case = (
-                self._case("key", "kms:Decrypt", examined) if of_key else self._case("object", "s3:GetObject", examined)
-            )
+            link: tuple[Name, str] = ("key", "kms:Decrypt") if of_key else ("object", "s3:GetObject")
+            case = self._case(*link, error.denial, examined)
             if case.requester_pays and error.denial.plain and not of_key:
                 self._add(requester_has_to_pay(case))
             else:
@@ -292,7 +292,7 @@ class _Conclusion:
 
     # What mends it.
 
-    def _case(self, link: Name, action: str, examined: Examined | None = None) -> Case:
+    def _case(self, link: Name, action: str, denial: Denial, examined: Examined | None = None) -> Case:
         bucket = self._facts.bucket
         encryption = examined.encryption if examined is not None else None
         pays = bucket.requester_pays if bucket is not None else None
@@ -305,7 +305,7 @@ class _Conclusion:
             key=encryption.kms_key_id if encryption is not None else "",
             bucket_account=self._bucket_account,
             of_key=self._reading_of_key(encryption.kms_key_id, examined) if encryption and examined else None,
-            of_bucket=self._reading_of_bucket(action),
+            of_bucket=self._reading_of_bucket(denial.action or action, examined),
             bucket_key=encryption is not None and encryption.bucket_key,
             perhaps_missing=self._facts.listing is not None and link == "object",
             requester_pays=False if self._facts.question.pays else None if isinstance(pays, Unseen) else pays,
@@ -327,11 +327,12 @@ class _Conclusion:
             context["kms:viaservice"] = service
         return self._read(seen.policy, "kms:Decrypt", arn, context)
 
-    def _reading_of_bucket(self, action: str) -> Reading | None:
+    def _reading_of_bucket(self, action: str, examined: Examined | None) -> Reading | None:
         seen = self._facts.bucket
         if seen is None or isinstance(seen.policy, Unseen) or self._principal is None or self._scope.access_point:
             return None
-        resource = self._scope.bucket_arn if action == "s3:ListBucket" else self._scope.objects()[0]
+        bucket = self._scope.bucket_arn
+        resource = bucket if examined is None else f"{bucket}/{examined.remote.key}"
         return self._read(seen.policy, action, resource, {})
 
     def _read(self, policy: Mapping[str, Any], action: str, resource: str, context: Mapping[str, str]) -> Reading:

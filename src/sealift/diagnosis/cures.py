@@ -7,7 +7,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sealift.arn import account_of, region_of
@@ -122,7 +123,7 @@ def _plain(made: _Maker, subject: str) -> Cure:
     """Nothing was explained: what is not ruled out is named."""
     case = made.case
     of_key = made.of_resource == "key"
-    policy = case.of_key if of_key else case.of_bucket
+    policy = made.read
     mine = made.owner != "" and made.owner == case.caller_account
     found: list[Remedy] = []
     if policy is not None and policy.denies == "yes":
@@ -195,6 +196,11 @@ class _Maker:
         return ", ".join(scope.objects())
 
     @property
+    def read(self) -> Reading | None:
+        """What the resource's policy says; None where nobody may look."""
+        return self.case.of_key if self.of_resource == "key" else self.case.of_bucket
+
+    @property
     def guards(self) -> tuple[Where, ...]:
         """The policies beside identity's and resource's. S3 itself asks KMS: no VPC endpoint is on that way."""
         return _GUARDS if self.of_resource == "key" else (*_GUARDS, "vpc-endpoint")
@@ -231,12 +237,17 @@ class _Maker:
         return self._remedy("allow", where, text, self._statements(where))
 
     def lift(self, where: Where) -> Remedy:
-        """Narrow the Deny."""
-        text = (
-            f"look for a Deny of {self.action} in {_CALLED[where]} {self.resource_of(where)}, and narrow it so that "
-            f"it spares {self._who()}"
-        )
-        return self._remedy("lift", where, text)
+        """Narrow the Deny: the very statement, where the policy may be read."""
+        policy = self.read if where == self.of_resource else None
+        denying = policy.denying if policy is not None else ()
+        place = f"{_CALLED[where]} {self.resource_of(where)}"
+        if policy is not None and policy.denies == "yes":
+            text = f"narrow {_called(denying)} in {place} so that it spares {self._who()}"
+        elif denying:
+            text = f"see whether {_called(denying)} in {place} denies it, and narrow it so that it spares {self._who()}"
+        else:
+            text = f"look for a Deny of {self.action} in {place}, and narrow it so that it spares {self._who()}"
+        return self._remedy("lift", where, text, denies=denying)
 
     def check(self, where: Where) -> Remedy:
         """See that a guard lets it pass."""
@@ -268,7 +279,14 @@ class _Maker:
         principal = self.case.principal
         return principal.arn if principal is not None else self.case.caller or "the caller"
 
-    def _remedy(self, act: Act, where: Where, text: str, statements: tuple[Statement, ...] = ()) -> Remedy:
+    def _remedy(
+        self,
+        act: Act,
+        where: Where,
+        text: str,
+        statements: tuple[Statement, ...] = (),
+        denies: tuple[Statement, ...] = (),
+    ) -> Remedy:
         return Remedy(
             act=act,
             where=where,
@@ -277,6 +295,7 @@ class _Maker:
             action=self.action,
             text=text,
             statements=statements,
+            denies=denies,
         )
 
     def _statements(self, where: Where) -> tuple[Statement, ...]:
@@ -300,3 +319,9 @@ class _Maker:
             *made(scopes, principal, versions=versions, direct=direct),
             *(made(scopes, principal, versions=versions, direct=True) if through else []),
         )
+
+
+def _called(denying: Sequence[Statement]) -> str:
+    """Return how to find statements in a policy."""
+    names = [json.dumps(statement["Sid"]) if statement.get("Sid") else "without a Sid" for statement in denying]
+    return f"the Deny {' and the one '.join(names)}"

@@ -55,6 +55,9 @@ class Remedy:
     action: str
     text: str
     statements: tuple[Statement, ...] = ()
+    """To be added."""
+    denies: tuple[Statement, ...] = ()
+    """To be narrowed: the Deny, where the policy may be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

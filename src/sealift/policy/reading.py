@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sealift.arn import Arn
@@ -24,6 +24,8 @@ class Reading:
     denies: Sure = "no"
     itself: bool = False
     """It allows the principal by its own name, and not by its account's, which leaves the matter to IAM policies."""
+    denying: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
+    """The statements that it denies by, as they stand in it."""
 
 
 def read_policy(
@@ -36,6 +38,7 @@ def read_policy(
     allows: Sure = "no"
     denies: Sure = "no"
     itself = False
+    denying: dict[Sure, list[Mapping[str, Any]]] = {degree: [] for degree in _DEGREES}
     for statement in _mappings(policy.get("Statement", [])):
         named = _named(statement, principal)
         applies = min(
@@ -49,10 +52,11 @@ def read_policy(
         )
         if statement.get("Effect") == "Deny":
             denies = max(denies, applies, key=_DEGREES.index)
+            denying[applies].append(statement)
         else:
             allows = max(allows, applies, key=_DEGREES.index)
             itself = itself or (applies == "yes" and named == "itself")
-    return Reading(allows, denies, itself)
+    return Reading(allows, denies, itself, tuple(denying[denies]) if denies != "no" else ())
 
 
 def _named(statement: Mapping[str, Any], principal: str) -> Literal["itself", "its account", "perhaps", ""]:
