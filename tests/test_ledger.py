@@ -99,7 +99,7 @@ def test_what_is_below_a_directory_is_found_in_pages_and_nothing_else(tmp_path_f
             after = page[-1].path
         assert found == expected
         assert opened.totals(directory) == (len(found), sum(each.local_size for each in found))
-        assert opened.recorded([*names, "none"]) == set(names)
+        assert opened.recorded([*names, "none"]) == {name: f"prefix/{name}" for name in names}
         assert opened.buckets() == ({"bucket"} if names else set())
 
 

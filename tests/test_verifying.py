@@ -18,7 +18,9 @@ from sealift import (
     ConfigError,
     Flaw,
     LocalStorageError,
+    MaxDelete,
     Onlooker,
+    SelectionSettings,
     StorageSettings,
     verifying,
 )
@@ -26,7 +28,7 @@ from sealift.ledger import LEDGER, Changes, Ledger, Seal
 from sealift.localpath import beside_directory, local_path
 from sealift.placing import origin, recorded
 from sealift.reading import Reading
-from sealift.sharding import parse_shard
+from sealift.sharding import Shard, parse_shard
 from tests.support.faultserver import Answer, FaultServer, Generated
 from tests.support.keys import remote
 from tests.support.running import settings_for, tree
@@ -314,9 +316,7 @@ async def test_a_ledger_elsewhere_is_found(server, tmp_path):
 
 async def test_what_shards_have_mirrored_is_looked_at_and_repaired_as_one(server, dest):
     server.put("bucket", "z", b"newer", checksum="CRC32")
-    for text in ("1/2", "2/2"):
-        selection = sealift.SelectionSettings(shard=parse_shard(text, {}))
-        await mirror(server, dest, selection=selection)
+    await mirror_by_two_shards(server, dest)
     assert (await verify(dest)).intact == 7  # the part that has it knows of the newer z, and the whole of the older one
     spoil(dest)
     flip(dest / "z")
@@ -326,6 +326,35 @@ async def test_what_shards_have_mirrored_is_looked_at_and_repaired_as_one(server
     result = await verify(dest, server=server, repair=True)
     assert (found(result), result.repair.downloaded) == (spoilt, 4)
     assert tree(dest) == FILES | {"d/new": b"mine", "z": b"newer"}
+
+
+async def test_what_a_shard_has_deleted_is_known_no_more_whatever_is_known_from_before_there_were_shards(server, dest):
+    await mirror_by_two_shards(server, dest)
+    del server.objects["bucket", "z"]
+    await mirror_by_two_shards(
+        server, dest, storage=StorageSettings(delete=True, max_delete=MaxDelete(100, percent=True))
+    )
+    (dest / "z").write_bytes(b"mine")
+    assert found(await verify(dest)) == {"z": Flaw.UNKNOWN}
+
+
+async def test_a_file_that_is_another_shards_by_now_is_judged_by_what_that_one_says(server, tmp_path):
+    first, last = Shard(1, 2), Shard(2, 2)
+    names = [f"k{number}" for number in range(40)]
+    for one, other in ((first, last), (last, first)):
+        [name, *_] = [name for name in names if one.has(f"p/{name}") and other.has(f"q/{name}")]
+        for prefix, body in (("p/", b"one"), ("q/", b"other")):
+            server.objects.clear()
+            server.put("bucket", f"{prefix}{name}", body)
+            await mirror_by_two_shards(server, tmp_path / name, f"s3://bucket/{prefix}")
+        assert found(await verify(tmp_path / name)) == {}
+        flip(tmp_path / name / name)
+        assert list(found(await verify(tmp_path / name))) == [name]
+
+
+async def mirror_by_two_shards(server, dest, *sources, **more):
+    for text in ("1/2", "2/2"):
+        await mirror(server, dest, *sources, selection=SelectionSettings(shard=parse_shard(text, {})), **more)
 
 
 async def test_it_looks_beside_a_run_and_says_so(server, dest):

@@ -277,10 +277,12 @@ class Ledger:
                 found += self._read(_NEXT_BELOW, (first, end, start, most - len(found)), following)
         return found
 
-    def recorded(self, paths: Sequence[str]) -> set[str]:
-        """Return those of these paths that have a record. At most some hundred at once."""
-        rows: list[tuple[object]] = self._read(_look_up(len(paths), "path"), [_stored(path) for path in paths])
-        return {_text(path) for (path,) in rows}
+    def recorded(self, paths: Sequence[str]) -> dict[str, str]:
+        """Return those of these paths that have a record, each with its object's key. At most some hundred at once."""
+        rows: list[tuple[object, object]] = self._read(
+            _look_up(len(paths), "path, key"), [_stored(path) for path in paths]
+        )
+        return {_text(path): _text(key) for path, key in rows}
 
     def totals(self, directory: str = "") -> tuple[int, int]:
         """Return how many files there are, in or below a directory, and their bytes. Raises LocalStorageError."""

@@ -299,26 +299,29 @@ class Books:
     def pages(self, directory: str) -> Iterator[list[Record]]:
         """Yield the records of what is in or below a directory."""
         for ledger in self._ledgers:
-            after, ruled = "", self._is_ruled(ledger)
+            after = ""
             while page := ledger.records_below(directory, after):
                 after = page[-1].path
-                yield [record for record in page if not _is_of(record.key, self._indices)] if ruled else page
+                yield [record for record in page if self._counts(ledger, record.key)]
 
-    def look_up(self, path: str) -> Record | None:
-        """Return the record of a path."""
-        for ledger in self._ledgers:
-            record = ledger.look_up([path]).get(path)
-            if record and not (self._is_ruled(ledger) and _is_of(record.key, self._indices)):
-                return record
-        return None
+    def look_up(self, path: str) -> list[Record]:
+        """Return all that is said of a path: it may be one shard's now, and have been another's before."""
+        said = ((ledger, record) for ledger in self._ledgers for record in ledger.look_up([path]).values())
+        return [record for ledger, record in said if self._counts(ledger, record.key)]
 
     def recorded(self, paths: Sequence[str]) -> set[str]:
         """Return those of these paths that have a record. At most some hundred at once."""
-        return {path for ledger in self._ledgers for path in ledger.recorded(paths)}
+        return {
+            path
+            for ledger in self._ledgers
+            for path, key in ledger.recorded(paths).items()
+            if self._counts(ledger, key)
+        }
 
-    def _is_ruled(self, ledger: Ledger) -> bool:
-        """Whether it is the whole's, of which a part may know better."""
-        return len(self._ledgers) > len(self._shards) > 0 and ledger is self._ledgers[0]
+    def _counts(self, ledger: Ledger, key: str) -> bool:
+        """Whether a ledger has a word on a key: the whole's has none on those of shards that have a part."""
+        is_whole = len(self._ledgers) > len(self._shards) and ledger is self._ledgers[0]
+        return not (is_whole and _is_of(key, self._indices))
 
 
 def _is_of(key: str, indices: dict[int, set[int]]) -> bool:

@@ -239,10 +239,12 @@ class Checkup:
         self.observer.looked_at(1, record.local_size)
         if verdict.flaw is not None and self._mend is None:
             now = await run_sync(ledger.look_up, record.path)
-            if now is None and not ledger.damaged:
+            if not now and not ledger.damaged:
                 return  # a run has deleted it, or given it another name
-            if now is not None and now != record:
-                record, verdict = now, await self._in_thread(inspect, destination, now)
+            if now and record not in now:
+                record, verdict = now[0], await self._in_thread(inspect, destination, now[0])
+            if verdict.flaw is not None and await self._is_anothers(destination, record, now):
+                return
         if verdict.flaw is None:
             self._unchecked += verdict.unchecked
             self._intact += not verdict.unchecked
@@ -250,6 +252,15 @@ class Checkup:
         self._find(Finding(record.path, verdict.flaw, verdict.message, record.seal.bucket, record.key))
         if self._mend is not None:
             await self._mend(record)
+
+    async def _is_anothers(self, destination: Destination, record: Record, now: Sequence[Record]) -> bool:
+        """Whether another of the records that there are `now` of a file's path tells what has become of it."""
+        if record not in now[:1]:
+            return len(now) > 0
+        for other in now[1:]:
+            if (await self._in_thread(inspect, destination, other)).flaw is None:
+                return True
+        return False
 
     def _find(self, finding: Finding) -> None:
         self._counts[finding.flaw] += 1
@@ -270,8 +281,8 @@ class Checkup:
 
 def _pages(ledger: Books, prefix: str) -> Iterator[list[Record]]:
     """Yield the records of what is at or below a prefix."""
-    if prefix and (record := ledger.look_up(prefix)):
-        yield [record]
+    if prefix and (records := ledger.look_up(prefix)):
+        yield records
     yield from ledger.pages(prefix)
 
 
