@@ -203,20 +203,28 @@ def test_an_empty_file_becomes_a_ledger(tmp_path, notes):
     assert notes == []
 
 
-@pytest.mark.parametrize("act", ["read", "made", "write"])
-def test_damage_that_shows_later_on_costs_what_was_recorded_and_no_more(tmp_path, notes, act):
-    with Ledger.open(tmp_path, notes.append) as ledger:
+def damaged_inside(directory):
+    """A ledger whose damage does not show when it is opened."""
+    with Ledger.open(directory, pytest.fail) as ledger:
         numbers = [f"{number:06d}" for number in range(3000)]
         ledger.write(Changes(records=list(map(record, numbers)), directories=numbers))
-    whole = bytearray((tmp_path / LEDGER).read_bytes())
-    whole[8192:] = b"\xff" * len(whole[8192:])  # what is looked at on opening is spared
-    (tmp_path / LEDGER).write_bytes(whole)
+    whole = bytearray((directory / LEDGER).read_bytes())
+    half = len(whole) // 2
+    whole[half:] = b"\xff" * len(whole[half:])  # what is looked at on opening is spared
+    (directory / LEDGER).write_bytes(whole)
+    return bytes(whole)
+
+
+@pytest.mark.parametrize("act", ["read", "made", "write"])
+def test_damage_that_shows_later_on_costs_what_was_recorded_and_no_more(tmp_path, notes, act):
+    damaged_inside(tmp_path)
 
     with Ledger.open(tmp_path, notes.append) as ledger:
+        assert notes == []
         if act == "read":
-            assert ledger.look_up(["000007"]) == {}
+            assert ledger.look_up(["002999"]) == {}
         if act == "made":
-            assert ledger.made(["000007"]) == set()
+            assert ledger.made(["002999"]) == set()
         ledger.write(Changes(records=[record("a")]))
         assert everything(ledger) == [record("a")]
     assert len(notes) == 1
@@ -288,6 +296,58 @@ def test_each_damaged_one_is_kept_under_a_name_of_its_own(tmp_path, notes):
         Ledger.open(tmp_path, notes.append).close()
 
     assert {path.name for path in tmp_path.iterdir()} == {LEDGER, "ledger.db.damaged-1", "ledger.db.damaged-2"}
+
+
+def test_what_is_left_of_one_that_was_set_aside_is_kept_as_well(tmp_path, notes):
+    """A run was killed between two renames, and somebody reads, for whom SQLite leaves the log where it is."""
+    (tmp_path / "ledger.db.damaged-1-wal").write_bytes(b"evidence")
+    damaged_inside(tmp_path)
+    with Ledger.open(tmp_path, notes.append) as ledger:
+        ledger.keep_landmarks("bucket", "p/", ["p/a"])
+        reading = sqlite3.connect(tmp_path / LEDGER)
+        reading.execute("SELECT name FROM sqlite_master").fetchall()
+        assert ledger.look_up(["002999"]) == {}
+        reading.close()
+
+    assert (tmp_path / "ledger.db.damaged-1-wal").read_bytes() == b"evidence"
+    assert {path.name for path in tmp_path.glob("*.damaged-2*")} >= {
+        f"ledger.db.damaged-2{end}" for end in ("", "-wal")
+    }
+    assert len(notes) == 1
+
+
+class Together:
+    """A lock that nobody gets before so many have come for it."""
+
+    def __init__(self, lock, parties):
+        self._lock = lock
+        self._barrier = threading.Barrier(parties, timeout=60)
+
+    def __enter__(self):
+        self._barrier.wait()
+        self._lock.acquire()
+
+    def __exit__(self, *_):
+        self._lock.release()
+
+
+def test_damage_that_two_threads_find_at_once_is_set_aside_once(tmp_path, notes, monkeypatch):
+    before = damaged_inside(tmp_path)
+    with Ledger.open(tmp_path, notes.append) as ledger:
+        threads = [threading.Thread(target=ledger.look_up, args=(["002999"],)) for _ in range(2)]
+        with monkeypatch.context() as patched:
+            patched.setattr(ledger, "_writing", Together(ledger._writing, 2))
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        ledger.write(Changes(records=[record("a")]))
+
+    assert len(notes) == 1
+    assert [path.name for path in tmp_path.glob("*.damaged-?")] == ["ledger.db.damaged-1"]
+    assert (tmp_path / "ledger.db.damaged-1").read_bytes() == before
+    with Ledger.open_to_read(tmp_path, pytest.fail) as ledger:
+        assert everything(ledger) == [record("a")]
 
 
 @pytest.mark.parametrize("read_only", [False, True])

@@ -289,8 +289,9 @@ async def test_without_a_ledger_nothing_is_known(server, tmp_path, repair):
     assert not (tmp_path / "nowhere").exists()
 
 
+@pytest.mark.parametrize("repair", [False, True])
 @pytest.mark.parametrize("where", ["head", "pages"])
-async def test_a_damaged_ledger_vouches_for_nothing(server, tmp_path, where):
+async def test_a_damaged_ledger_vouches_for_nothing(server, tmp_path, where, repair):
     server.objects.clear()
     fill(server, {f"{number:05}-{'x' * 100}": b"x" for number in range(600)})
     await mirror(server, tmp_path)
@@ -302,7 +303,7 @@ async def test_a_damaged_ledger_vouches_for_nothing(server, tmp_path, where):
         data[len(data) // 2 :] = bytes(len(data) - len(data) // 2)
     path.write_bytes(data)
     with pytest.raises(LocalStorageError, match="damaged") as caught:
-        await verify(tmp_path)
+        await verify(tmp_path, server=server, repair=repair)
     assert caught.value.code == "LedgerDamaged"
 
 

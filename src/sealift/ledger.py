@@ -163,7 +163,7 @@ class Ledger:
         self.empty = True
         """Nothing is recorded from before this run."""
         self.damaged = False
-        """It is open to be read only, and turned out to be damaged: what was read is not all there is."""
+        """It turned out to be damaged: what was read is not all there was."""
 
     @classmethod
     def open(cls, directory: Path, noted: Callable[[str], None]) -> Self:
@@ -447,13 +447,14 @@ class Ledger:
                     connection.close()
         self._reader = self._writer = None
         number = 1
-        while (self._directory / f"{LEDGER}.damaged-{number}").exists():
+        # A run that was killed in between may have left some of them only.
+        while any(os.path.lexists(self._directory / f"{LEDGER}.damaged-{number}{ending}") for ending in _ENDINGS):
             number += 1
         aside = f"{LEDGER}.damaged-{number}"
-        for ending in _ENDINGS:
+        for ending in reversed(_ENDINGS):  # a log that is left alone is deleted by SQLite
             with suppress(FileNotFoundError):
                 (self._directory / f"{LEDGER}{ending}").replace(self._directory / f"{aside}{ending}")
-        self.empty = True
+        self.empty = self.damaged = True
         self._noted(
             f"{self._directory / LEDGER} was damaged: it is called {aside} now, and a new one is begun. Files that are "
             "in place are known by their size and time"
@@ -462,22 +463,25 @@ class Ledger:
     def _read(self, sql: str, values: Sequence[object], read: Callable[[tuple[Any, ...]], T] | None = None) -> list[T]:
         """Return the rows that a query finds, as `read` makes them; none where the ledger turns out to be damaged."""
         with self._reading, _translating(self._directory):
+            reader = _opened(self._reader)
             try:
                 with _finding_damage():
-                    rows = _opened(self._reader).execute(sql, values).fetchall()
+                    rows = reader.execute(sql, values).fetchall()
                 return rows if read is None else list(map(read, rows))
             except _DamagedError:
                 pass
         if self._writer is not None:
-            self._begin_anew()
+            self._begin_anew(reader)
         else:
             self.damaged = True
         return []
 
-    def _begin_anew(self) -> None:
+    def _begin_anew(self, damaged: sqlite3.Connection) -> None:
+        """Begin a new ledger, unless another thread has done so since this one was found `damaged`."""
         with self._writing, self._reading, _translating(self._directory):
-            self._set_aside()
-            self._connect()
+            if self._reader is damaged:
+                self._set_aside()
+                self._connect()
 
     def _following(self, after: str) -> Callable[[tuple[Any, ...]], Record]:
         """Return what makes records of rows that follow a path, one by one."""

@@ -165,7 +165,8 @@ class Checkup:
                 for prefix in self._prefixes:
                     await self._hand_out(ledger, prefix, send)
         for prefix in self._prefixes:
-            await self._find_unknown(destination, ledger, prefix)
+            if not ledger.damaged:
+                await self._find_unknown(destination, ledger, prefix)
         if ledger.damaged:
             raise _damaged(destination.path)
         self._complete = True
@@ -328,7 +329,7 @@ def _unknown(ledger: Books, paths: Sequence[str]) -> list[str]:
 
 def _damaged(where: Path) -> LocalStorageError:
     return LocalStorageError(
-        f"the ledger of {where} is damaged: nothing can be said of the files that it knew. The next mirror sets it "
-        "aside, and makes a new one",
+        f"the ledger of {where} is damaged: nothing can be said of the files that it knew. Run sealift mirror, which "
+        "makes a new one",
         code="LedgerDamaged",
     )
