@@ -5,7 +5,10 @@ import gzip
 import hashlib
 import io
 import json
+import random
+import subprocess
 import sys
+import tempfile
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -16,6 +19,7 @@ import sealift
 from sealift import (
     ConfigError,
     Filter,
+    LocalStorageError,
     MaxDelete,
     RetrySettings,
     SelectionSettings,
@@ -28,6 +32,7 @@ from sealift.sharding import Shard
 from tests.support.faultserver import Answer, FaultServer, ResetAfter, Restore
 from tests.support.faultserver.listing import url_encode
 from tests.support.running import Watcher, settings_for, tree
+from tests.support.smalldisk import small_tmpfs
 
 pytestmark = pytest.mark.anyio
 
@@ -309,6 +314,36 @@ async def test_a_file_that_makes_no_sense_ends_the_run(server, tmp_path, kind):
     server.put("inventory", MANIFEST, json.dumps(manifest).encode())
     with pytest.raises(SourceError, match="makes no sense"):
         await mirror(server, tmp_path)
+
+
+async def test_a_disk_without_room_for_a_report_ends_the_run_and_loses_nothing(server, tmp_path):
+    Report(server).put()
+    with small_tmpfs(tmp_path / "disk", options="size=512k") as disk:
+        await mirror(server, disk)
+        before = tree(disk)
+        chance = random.Random(1)
+        for _ in range(800):
+            server.put("bucket", f"q/{chance.randbytes(500).hex()}", b"")
+        Report(server).put()
+        with pytest.raises(
+            LocalStorageError, match=r"has to be stored .* bytes are needed and [0-9,]+ are free"
+        ) as ended:
+            await mirror(server, disk)
+        assert (ended.value.code, ended.value.exit_status) == ("DiskFull", 4)
+        assert tree(disk) == before
+        subprocess.run(["mount", "-o", "remount,size=4m", disk], check=True)
+        assert (await mirror(server, disk)).up_to_date == 3
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+async def test_a_plan_without_room_for_temporary_files_says_so(server, tmp_path, monkeypatch, kind):
+    Report(server, kind).put()
+    with small_tmpfs(tmp_path / "tmp", options="size=16k") as full:
+        (full / "filler").write_bytes(bytes(16384))
+        monkeypatch.setattr(tempfile, "tempdir", str(full))
+        with pytest.raises(LocalStorageError, match=rf"no space left on the disk of {full}") as ended:
+            await sealift.plan(["s3://bucket/p"], tmp_path / "dest", settings(server))
+    assert ended.value.code == "DiskFull"
 
 
 async def test_a_manifest_that_is_not_there_or_of_another_bucket_is_refused(server, tmp_path):

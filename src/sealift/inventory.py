@@ -21,6 +21,7 @@ import tempfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import repeat
@@ -31,7 +32,7 @@ from urllib.parse import unquote_to_bytes
 import anyio
 from anyio.to_thread import run_sync
 
-from sealift.errors import ConfigError, ObjectError, Permanent, SourceError
+from sealift.errors import ConfigError, LocalStorageError, ObjectError, Permanent, SourceError
 from sealift.manifest import Named
 from sealift.model import ARCHIVED, ByteRange, Part, RemoteObject
 from sealift.naming import BATCH
@@ -184,28 +185,39 @@ class Inventory:
     async def _opened(self, file: DataFile) -> Generator[list[Row], None, None]:
         """Fetch a file, check it, and return its rows."""
         digest = hashlib.md5(usedforsecurity=False)
+        with self._storing(file):
+            self._file = written = await run_sync(_unnamed, self._directory)
+
+        def take(data: bytes | memoryview) -> None:
+            digest.update(data)
+            with self._storing(file):
+                written.write(data)
+
         try:
-            self._file = await run_sync(_unnamed, self._directory)
-            written = self._file
-
-            def take(data: bytes | memoryview) -> None:
-                digest.update(data)
-                try:
-                    written.write(data)
-                except OSError as error:
-                    raise translated(error, f"a file of {self.name}") from error
-
             remote = await self._store.head(self._bucket, file.key)
             await _fetch(self._store, remote, take, self._retry)
         except ObjectError as error:
             raise SourceError(
                 f"{file.key!r}, of {self.name}, cannot be read: {error.message}", code=error.code
             ) from error
+        with self._storing(file):
+            written.seek(0)  # which writes what is still in its buffer
         if digest.hexdigest() != file.md5.lower():
             _refuse(f"{file.key!r}, of {self.name}, is not the file that its manifest names: its MD5 is another one")
-        written.seek(0)
         read = {"CSV": _rows_of_csv, "Parquet": _rows_of_parquet, "ORC": _rows_of_orc}[self.report.format]
         return read(written, self.report.columns)
+
+    @contextmanager
+    def _storing(self, file: DataFile) -> Iterator[None]:
+        """Let go of the room for a file that the disk does not take. Raises LocalStorageError."""
+        try:
+            yield
+        except OSError as error:
+            self._close()
+            where = os.fspath(self._directory or tempfile.gettempdir())
+            failure = translated(error, where, needed=file.size)
+            message = f"{file.key!r}, of {self.name}, has to be stored while it is read: {failure.message}"
+            raise LocalStorageError(message, code=failure.code) from error
 
     def _next(self, batches: Iterator[list[Row]]) -> list[Row] | None:
         try:
@@ -243,7 +255,8 @@ class Inventory:
         if self._batches is not None:
             self._batches.close()
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # a full disk does not take what is left to be written, which nobody needs
+                self._file.close()
         self._batches = self._file = None
 
 
@@ -369,10 +382,7 @@ def _nanoseconds(text: str) -> int:
 
 
 def _unnamed(directory: Path | None) -> IO[bytes]:
-    try:
-        return tempfile.TemporaryFile(dir=directory)
-    except OSError as error:
-        raise translated(error, os.fspath(directory or tempfile.gettempdir())) from error
+    return tempfile.TemporaryFile(dir=directory)
 
 
 def _one_of(buckets: Collection[str], reported: str, name: str) -> str:
