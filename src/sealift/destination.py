@@ -19,23 +19,20 @@ Everything here blocks, belongs into worker threads, and may be called from seve
 from __future__ import annotations
 
 import errno
-import fcntl
-import json
 import os
 import re
-import socket
 import stat
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import partial as bind
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
+from sealift import locks
 from sealift.errors import LocalStorageError, ObjectError, Permanent
 from sealift.localpath import LocalPath, beside_directory
 from sealift.partial import (
@@ -48,6 +45,7 @@ from sealift.partial import (
     kind_of,
     rename_new,
     translated,
+    unusable,
 )
 from sealift.reading import Reading
 
@@ -56,18 +54,11 @@ OWN_DIRECTORY: Final = ".sealift"
 _KEPT_OPEN = 128
 """Directories. An eighth of the 1,024 descriptors that a process commonly gets; the rest is for connections."""
 
-_WORKERS_PATIENCE = 10.0
-"""Seconds for which the workers of a run that was killed may still hold its lock: they name a last batch of files."""
-
-_LOOK_EVERY = 0.02
-"""Seconds between two tries for it."""
-
 _SECOND = 1_000_000_000
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _BELOW = _DIRECTORY | os.O_NOFOLLOW
 # O_NONBLOCK: a fifo of that name must not hold the run up.
 _TO_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _PARTIAL = re.compile(rf"([0-9a-f]{{32}})(?:{re.escape(NOTE)}|{re.escape(NOTE_IN_WRITING)})?")
 
 _T = TypeVar("_T")
@@ -137,7 +128,7 @@ class Destination:
         except OSError as error:
             if isinstance(error, FileNotFoundError) and not create:
                 return cls(path, None, None, None)
-            raise _unusable(error, path) from error
+            raise unusable(error, path) from error
         if not create:
             return cls(path, root_fd, None, None)
         try:
@@ -162,9 +153,8 @@ class Destination:
         if self._directories is not None:
             self._directories.close()
         for descriptor in self._lock_fds:
-            # Not left to os.close: a child that is just being started may share it until its exec.
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-        for fd in (self._partial_fd, *self._lock_fds, self._own_fd):
+            locks.let_go(descriptor)
+        for fd in (self._partial_fd, self._own_fd):
             if fd is not None:
                 os.close(fd)
         self._partial_fd = self._own_fd = None
@@ -193,36 +183,39 @@ class Destination:
         """
         if self._lock_fds:
             return
-        own = self.path / OWN_DIRECTORY
-        self._lock_fds.append(self._take_lock(_needed(self._own_fd), "lock", own, shared=shard is not None, wait=True))
+        lock = self.path / OWN_DIRECTORY / locks.LOCK
+        taken = locks.take(_needed(self._own_fd), lock, self.path, shared=shard is not None, wait=True)
+        self._lock_fds.append(taken)
         if shard is not None:
-            self._lock_fds.append(self._take_lock_of_shards(shard, wait=True))
+            self._lock_fds.append(self._of_shards(shard, bind(locks.take, wait=True)))
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a run is writing here now, as far as the system tells who only asks."""
+        return locks.is_held(self.path / OWN_DIRECTORY / locks.LOCK)
 
     def is_locked_by(self, shard: str) -> bool:
         """Say whether a run of the shard of that name is under way."""
-        try:
-            descriptor = self._take_lock_of_shards(shard)
-        except LocalStorageError as error:
-            if error.code == "DestinationLocked":
-                return True
-            raise
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-        os.close(descriptor)
-        return False
+        taken = self._of_shards(shard, locks.take_if_free)
+        if taken is not None:
+            locks.let_go(taken)
+        return taken is None
 
     def begin_arranging(self) -> int | None:
         """Keep other shards from arranging their ledgers, until `end_arranging`; None where one is at it."""
-        try:
-            return self._take_lock_of_shards("arranging")
-        except LocalStorageError as error:
-            if error.code == "DestinationLocked":
-                return None
-            raise
+        return self._of_shards("arranging", locks.take_if_free)
 
     def end_arranging(self, descriptor: int) -> None:
         """Let others arrange theirs."""
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-        os.close(descriptor)
+        locks.let_go(descriptor)
+
+    def _of_shards(self, name: str, take: Callable[[int, Path, Path], _T]) -> _T:
+        """Return what comes of taking the lock of that name among those of the shards."""
+        directory_fd = self.own_directory("shards")
+        try:
+            return take(directory_fd, self.path / OWN_DIRECTORY / "shards" / f"{name}.lock", self.path)
+        finally:
+            os.close(directory_fd)
 
     def unite_partials(self, shard: str) -> None:
         """Let the files in flight that a shard has left be everybody's. Raises LocalStorageError."""
@@ -233,39 +226,10 @@ class Destination:
                     os.rename(entry.name, entry.name, src_dir_fd=shard_fd, dst_dir_fd=directory_fd)
             os.rmdir(shard, dir_fd=directory_fd)
         except OSError as error:
-            raise _unusable(error, self.path / OWN_DIRECTORY / "partial") from error
+            raise unusable(error, self.path / OWN_DIRECTORY / "partial") from error
         finally:
             os.close(shard_fd)
             os.close(directory_fd)
-
-    def _take_lock_of_shards(self, name: str, *, wait: bool = False) -> int:
-        directory_fd = self.own_directory("shards")
-        try:
-            shards = self.path / OWN_DIRECTORY / "shards"
-            return self._take_lock(directory_fd, f"{name}.lock", shards, shared=False, wait=wait)
-        finally:
-            os.close(directory_fd)
-
-    def _take_lock(self, directory_fd: int, name: str, directory: Path, *, shared: bool, wait: bool) -> int:
-        """Return a descriptor that holds the lock of that name. Raises LocalStorageError.
-
-        With `wait` the workers of a run that was killed, which still have it, are waited for.
-        """
-        until = time.monotonic() + (_WORKERS_PATIENCE if wait else 0.0)
-        while True:
-            try:
-                descriptor = os.open(name, _LOCK, 0o666, dir_fd=directory_fd)
-            except OSError as error:
-                raise _unusable(error, directory / name) from error
-            locked = False
-            try:
-                patient = time.monotonic() < until
-                locked = self._locked(descriptor, directory_fd, directory / name, shared=shared, wait=patient)
-                if locked:
-                    return descriptor
-            finally:
-                if not locked:
-                    os.close(descriptor)
 
     def facts(self, path: LocalPath) -> Local:
         """Return what is at `path` now: one lstat where its directory is open already."""
@@ -366,17 +330,6 @@ class Destination:
         finally:
             os.close(descriptor)
 
-    @property
-    def in_use(self) -> bool:
-        """Whether a run is writing here now, as far as the system tells who only asks."""
-        try:
-            about = os.lstat(self.path / OWN_DIRECTORY / "lock")
-            locks = Path("/proc/locks").read_text(encoding="ascii")
-        except (OSError, ValueError):
-            return False
-        file = f"{os.major(about.st_dev):02x}:{os.minor(about.st_dev):02x}:{about.st_ino}"
-        return any(file in line.split() for line in locks.splitlines())
-
     def make_directory(self, segments: Segments, *, sync: bool = False) -> bool:
         """Make a directory and those above it; whether it is new. Blocked by anything else there."""
         if not segments:
@@ -469,51 +422,6 @@ class Destination:
         for name in names:
             with suppress(ObjectError):
                 discard(self.partial_fd, name)
-
-    def _locked(self, descriptor: int, directory_fd: int, path: Path, *, shared: bool, wait: bool) -> bool:
-        """Try the lock; False if that has to be tried again.
-
-        Either the file is no longer the one of that name, so that it locks nothing; or, where the caller will `wait`,
-        the run that has it has ended, and only its workers have not.
-        """
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise LocalStorageError(f"{path} is not a regular file; delete it", code="NotWritable")
-        try:
-            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            if wait and _holder_has_ended(descriptor):
-                time.sleep(_LOOK_EVERY)
-                return False
-            of = "" if path.name == "lock" else f" of shard {path.stem}"
-            raise LocalStorageError(
-                f"another sealift run{of} is writing to {self.path} ({_holder(descriptor)}); "
-                "wait for it to end, or end it",
-                code="DestinationLocked",
-            ) from error
-        except OSError as error:
-            raise LocalStorageError(
-                f"{path} cannot be locked ({error.strerror}); "
-                "the destination must be on a file system that has file locks (flock)",
-                code="CannotLock",
-            ) from error
-        try:
-            if not os.path.samestat(os.fstat(descriptor), os.lstat(path.name, dir_fd=directory_fd)):
-                return False
-        except FileNotFoundError:
-            return False
-        holder = {
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        data = json.dumps(holder).encode() + b"\n"
-        try:
-            # Never empty in between: somebody who is refused may be reading it.
-            os.pwrite(descriptor, data, 0)
-            os.ftruncate(descriptor, len(data))
-        except OSError as error:
-            raise _unusable(error, path) from error
-        return True
 
     def _move(self, source: LocalPath, target: LocalPath) -> bool:
         *parents, name = _file_segments(source)
@@ -738,7 +646,7 @@ def _own_directory(parent_fd: int, name: str, path: Path) -> int:
         _make(parent_fd, os.fsencode(name), sync=False)
         return os.open(name, _BELOW, dir_fd=parent_fd)
     except OSError as error:
-        raise _unusable(error, path) from error
+        raise unusable(error, path) from error
 
 
 def _own_directory_below(own_fd: int, names: Sequence[str], path: Path) -> int:
@@ -841,38 +749,3 @@ def _file_segments(path: LocalPath) -> Segments:
         msg = f"not a file: {path}"
         raise ValueError(msg)
     return path.segments
-
-
-def _unusable(error: OSError, path: Path) -> LocalStorageError:
-    """Return what is wrong with DEST or one of our own files in it: that ends the run."""
-    if error.errno in {errno.ENOTDIR, errno.EEXIST, errno.ELOOP, errno.EISDIR, errno.ENXIO}:
-        return LocalStorageError(
-            f"{path} cannot be used: something else is there, or on the way to it, which is not what "
-            f"Sealift makes ({error.strerror}); move it away or choose another destination",
-            code="NotADirectory",
-        )
-    failure = translated(error, str(path))
-    return failure if isinstance(failure, LocalStorageError) else LocalStorageError(failure.message, code=failure.code)
-
-
-def _holder_has_ended(descriptor: int) -> bool:
-    """Whether the process that wrote the lock file was one of this machine, and is gone."""
-    try:
-        holder = json.loads(os.pread(descriptor, 1024, 0))
-        if holder["host"] != socket.gethostname():
-            return False
-        os.kill(holder["pid"], 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, ValueError, LookupError, TypeError, OverflowError):
-        return False
-    return False
-
-
-def _holder(descriptor: int) -> str:
-    """Return who wrote the lock file, as far as it can be read."""
-    try:
-        holder = json.loads(os.pread(descriptor, 1024, 0))
-        return f"process {holder['pid']} on {holder['host']}, started {holder['started']}"
-    except (OSError, ValueError, LookupError, TypeError):
-        return "which has not said who it is"

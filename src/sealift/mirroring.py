@@ -66,7 +66,7 @@ from sealift.listing import list_prefix
 from sealift.localpath import Clashes
 from sealift.model import Ending, Forecast, Outcome, RemoteObject, Summary
 from sealift.naming import Names
-from sealift.partial import sync_file_system, translated
+from sealift.partial import sync_file_system, unusable
 from sealift.placing import Place, TreeLanding, WayMaker, origin
 from sealift.proving import Prover
 from sealift.quota import Quota, default_quota
@@ -241,7 +241,7 @@ def _whole(destination: Destination, settings: Settings) -> Path:
     try:
         ((chosen if shard is None else part_of(chosen, shard)) / "runs").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _about_state(error, chosen) from error
+        raise unusable(error, chosen) from error
     return chosen
 
 
@@ -283,12 +283,7 @@ def _begin_log(destination: Destination, settings: Settings, sources: Sequence[s
         finally:
             os.close(directory_fd)
     except OSError as error:
-        raise _about_state(error, chosen or destination.path) from error
-
-
-def _about_state(error: OSError, path: Path) -> LocalStorageError:
-    failure = translated(error, str(path))
-    return LocalStorageError(failure.message, code=failure.code)
+        raise unusable(error, chosen or destination.path) from error
 
 
 def _clean(destination: Destination, kept: AbstractSet[str]) -> None:

@@ -591,6 +591,18 @@ def translated(error: OSError, path: str, *, needed: int | None = None) -> Seali
     return LocalStorageError(f"{path}: {advice}", code=code)
 
 
+def unusable(error: OSError, path: Path) -> LocalStorageError:
+    """Return what is wrong with DEST, or with one of our own files or directories at `path`: that ends the run."""
+    if error.errno in {errno.ENOTDIR, errno.EEXIST, errno.ELOOP, errno.EISDIR, errno.ENXIO}:
+        return LocalStorageError(
+            f"{path} cannot be used: something else is there, or on the way to it, which is not what "
+            f"Sealift makes ({error.strerror}); move it away or choose another destination",
+            code="NotADirectory",
+        )
+    failure = translated(error, str(path))
+    return failure if isinstance(failure, LocalStorageError) else LocalStorageError(failure.message, code=failure.code)
+
+
 def _full(path: str, needed: int | None) -> str:
     message = f"no space left on the disk of {path}"
     try:

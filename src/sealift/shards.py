@@ -23,7 +23,7 @@ from typing import Final, Self
 
 from sealift.errors import LocalStorageError
 from sealift.ledger import LEDGER, Changes, Entry, Ledger, Record
-from sealift.partial import translated
+from sealift.partial import unusable
 from sealift.sharding import Shard, named, shard_of
 
 SHARDS: Final = "shards"
@@ -52,7 +52,7 @@ def present(state: Path) -> list[Shard]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise _unusable(error, state / SHARDS) from error
+        raise unusable(error, state / SHARDS) from error
     return sorted(shard for name in names if (shard := named(name)) is not None)
 
 
@@ -213,7 +213,7 @@ def begin_part(state: Path, shard: Shard, noted: Noted) -> Generator[None, None,
         for path in begun.iterdir():
             path.unlink()
     except OSError as error:
-        raise _unusable(error, begun) from error
+        raise unusable(error, begun) from error
     whole = Ledger.open_to_read(state, noted)
     if whole is not None:
         with whole, Ledger.open(begun, noted) as part:
@@ -223,7 +223,7 @@ def begin_part(state: Path, shard: Shard, noted: Noted) -> Generator[None, None,
         try:
             (begun / LEDGER).replace(directory / LEDGER)  # its log went into it when it was closed
         except OSError as error:
-            raise _unusable(error, directory / LEDGER) from error
+            raise unusable(error, directory / LEDGER) from error
     with suppress(OSError):
         begun.rmdir()
 
@@ -354,12 +354,7 @@ def _drop(directory: Path) -> None:
         for ending in ("", "-wal", "-shm"):
             (directory / f"{LEDGER}{ending}").unlink(missing_ok=True)
     except OSError as error:
-        raise _unusable(error, directory / LEDGER) from error
-
-
-def _unusable(error: OSError, path: Path) -> LocalStorageError:
-    failure = translated(error, str(path))
-    return LocalStorageError(failure.message, code=failure.code)
+        raise unusable(error, directory / LEDGER) from error
 
 
 def _nobody(text: str) -> None:

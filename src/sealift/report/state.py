@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from sealift.destination import OWN_DIRECTORY
 from sealift.errors import ConfigError
 from sealift.ledger import Ledger
+from sealift.locks import LOCK, is_held
 from sealift.partial import NOTE, NOTE_IN_WRITING
 from sealift.report.runs import logs
 from sealift.shards import SHARDS, all_records, missing, part_of, present
-
-LINUX = sys.platform == "linux"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +69,9 @@ def look(dest: Path, state: Path | None) -> State:
     kept = state or own
     shards = present(kept)
     parts = [
-        Part(str(shard), tuple(logs(part_of(kept, shard) / "runs")), _running(own / SHARDS / f"{shard.name}.lock"))
+        Part(str(shard), tuple(logs(part_of(kept, shard) / "runs")), is_held(own / SHARDS / f"{shard.name}.lock"))
         for shard in shards
-    ] or [Part("", tuple(logs(kept / "runs")), _running(own / "lock"))]
+    ] or [Part("", tuple(logs(kept / "runs")), is_held(own / LOCK))]
     every = sorted([*logs(kept / "runs"), *logs(kept / SHARDS, "*/runs/*.jsonl")], key=lambda path: path.name)
     files, size = _files(kept, sharded=bool(shards))
     return State(
@@ -86,22 +83,6 @@ def look(dest: Path, state: Path | None) -> State:
         files,
         size,
     )
-
-
-def _running(lock: Path) -> bool:
-    """Say whether a run of this machine holds the lock.
-
-    Trying the lock would tell, too, and keep out a run that begins right now.
-    """
-    try:
-        inode = lock.lstat().st_ino
-        os.kill(json.loads(lock.read_bytes())["pid"], 0)
-        held = Path("/proc/locks").read_text(encoding="ascii") if LINUX else f":{inode} "
-    except PermissionError:
-        return True  # a process of somebody else's
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return f":{inode} " in held
 
 
 def _unfinished(partial: Path) -> Unfinished:
