@@ -242,6 +242,34 @@ async def test_ledger_and_logs_can_be_kept_elsewhere(server, tmp_path):
     assert sorted(path.name for path in (dest / ".sealift").iterdir()) == ["lock", "partial"]
 
 
+async def test_two_runs_at_once_with_one_state_are_refused_whatever_their_destinations(server, tmp_path):
+    state, released = tmp_path / "state", anyio.Event()
+    held = server.fault(op="get", key="a.csv", do=Hold(released))
+
+    async def run():
+        await mirror(server, tmp_path / "one", state=state)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run)
+        await held.reached()
+        says = rf"another sealift run is writing to {state} \(process {os.getpid()} on"
+        with pytest.raises(LocalStorageError, match=says) as refused:
+            await mirror(server, tmp_path / "other", state=state)
+        released.set()
+
+    assert (refused.value.code, refused.value.exit_status) == ("DestinationLocked", 4)
+    assert tree(tmp_path / "other") == {}
+    assert (await mirror(server, tmp_path / "other", state=state)).failed == 0
+    assert tree(tmp_path / "other") == tree(tmp_path / "one") == FILES
+
+
+async def test_a_state_that_is_the_destinations_own_is_not_locked_twice(server, tmp_path):
+    await mirror(server, tmp_path)
+    (tmp_path / "link").symlink_to(".sealift")
+    for state in (tmp_path / ".sealift", tmp_path / "link"):
+        assert (await mirror(server, tmp_path, state=state)).up_to_date == 5
+
+
 async def test_the_destination_can_be_moved(server, tmp_path):
     await mirror(server, tmp_path / "here")
     (tmp_path / "here").rename(tmp_path / "there")

@@ -231,6 +231,27 @@ async def test_a_shard_keeps_itself_and_whole_runs_out_and_no_other_shard(server
     assert known(tmp_path) == {key for key in KEYS if not THREE[2].has(key)}
 
 
+async def test_a_shard_keeps_others_out_of_a_state_as_it_does_of_the_destination(server, tmp_path):
+    gate, state, other = anyio.Event(), tmp_path / "state", tmp_path / "other"
+    held = server.fault(op="get", do=Hold(gate), times=1)
+
+    async def run():
+        await mirror(server, tmp_path / "dest", THREE[0], state=state)
+
+    async with anyio.create_task_group() as machines:
+        machines.start_soon(run)
+        await held.reached()
+        with pytest.raises(LocalStorageError, match=f"another sealift run is writing to {state}"):
+            await mirror(server, other, state=state)
+        with pytest.raises(LocalStorageError, match=f"run of shard 1-of-3 is writing to {state}"):
+            await mirror(server, other, THREE[0], state=state)
+        with pytest.raises(LocalStorageError, match=r"shard 1/3 is being mirrored.*one number of shards"):
+            await mirror(server, other, Shard(1, 4), state=state)
+        assert (await mirror(server, tmp_path / "dest", THREE[1], state=state)).failed == 0
+        gate.set()
+    assert present(state) == THREE[:2]
+
+
 async def test_shards_arrange_their_ledgers_one_after_the_other(tmp_path):
     with Destination.open(tmp_path, create=True) as one, Destination.open(tmp_path, create=True) as other:
         held = one.begin_arranging()

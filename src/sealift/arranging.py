@@ -35,8 +35,8 @@ async def arrange(destination: Destination, whole: Path, shard: Shard | None, no
         for part in parts:
             if await run_sync(destination.is_locked_by, part.name):
                 raise LocalStorageError(
-                    f"shard {part} is being mirrored to {destination.path}: wait for it to end, as there is one number "
-                    "of shards at a time",
+                    f"shard {part} is being mirrored, with its ledger in {whole}: wait for it to end, as there is one "
+                    "number of shards at a time",
                     code="DestinationLocked",
                 )
         await _carried_out(unite(whole, parts, noted))
@@ -48,7 +48,7 @@ async def arrange(destination: Destination, whole: Path, shard: Shard | None, no
         destination.end_arranging(held)
 
 
-async def _alone(destination: Destination) -> int:
+async def _alone(destination: Destination) -> list[int]:
     """Wait until no other shard arranges, and keep others from it."""
     while True:
         held = await run_sync(destination.begin_arranging)

@@ -113,6 +113,7 @@ class Destination:
         self._own_fd = own_fd
         self._partial_fd = partial_fd
         self._lock_fds: list[int] = []
+        self._state: tuple[int, Path] | None = None
 
     @classmethod
     def open(cls, path: Path, *, create: bool, shard: str | None = None) -> Destination:
@@ -154,10 +155,10 @@ class Destination:
             self._directories.close()
         for descriptor in self._lock_fds:
             locks.let_go(descriptor)
-        for fd in (self._partial_fd, self._own_fd):
+        for fd in (self._partial_fd, self._own_fd, *(() if self._state is None else self._state[:1])):
             if fd is not None:
                 os.close(fd)
-        self._partial_fd = self._own_fd = None
+        self._partial_fd = self._own_fd = self._state = None
         self._lock_fds = []
 
     @property
@@ -181,13 +182,36 @@ class Destination:
         naming the other run, if there is one; the workers of one that was killed are waited for. Child processes hold
         it as well if they are given `lock_fds`.
         """
-        if self._lock_fds:
+        if not self._lock_fds:
+            [own] = self._locked_directories()
+            self._lock(own, self.path, shard)
+
+    def lock_state(self, state: Path, shard: str | None = None) -> None:
+        """As `lock`, of the directory of ledger and logs, which a run to another destination may have as well.
+
+        That may be the destination's own, which is locked already.
+        """
+        try:
+            state_fd = os.open(state, _DIRECTORY)
+        except OSError as error:
+            raise unusable(error, state) from error
+        if os.path.samestat(os.fstat(state_fd), os.fstat(_needed(self._own_fd))):
+            os.close(state_fd)
             return
-        lock = self.path / OWN_DIRECTORY / locks.LOCK
-        taken = locks.take(_needed(self._own_fd), lock, self.path, shared=shard is not None, wait=True)
+        self._state = state_fd, state
+        self._lock(self._state, state, shard)
+
+    def _lock(self, place: tuple[int, Path], whose: Path, shard: str | None) -> None:
+        directory_fd, directory = place
+        taken = locks.take(directory_fd, directory / locks.LOCK, whose, shared=shard is not None, wait=True)
         self._lock_fds.append(taken)
         if shard is not None:
-            self._lock_fds.append(self._of_shards(shard, bind(locks.take, wait=True)))
+            self._lock_fds.append(_of_shards(place, whose, shard, bind(locks.take, wait=True)))
+
+    def _locked_directories(self) -> list[tuple[int, Path]]:
+        """Return the directories that have locks of this run's."""
+        own = _needed(self._own_fd), self.path / OWN_DIRECTORY
+        return [own] if self._state is None else [own, self._state]
 
     @property
     def in_use(self) -> bool:
@@ -196,26 +220,28 @@ class Destination:
 
     def is_locked_by(self, shard: str) -> bool:
         """Say whether a run of the shard of that name is under way."""
-        taken = self._of_shards(shard, locks.take_if_free)
-        if taken is not None:
+        for place in self._locked_directories():
+            taken = _of_shards(place, self.path, shard, locks.take_if_free)
+            if taken is None:
+                return True
             locks.let_go(taken)
-        return taken is None
+        return False
 
-    def begin_arranging(self) -> int | None:
+    def begin_arranging(self) -> list[int] | None:
         """Keep other shards from arranging their ledgers, until `end_arranging`; None where one is at it."""
-        return self._of_shards("arranging", locks.take_if_free)
+        held: list[int] = []
+        for place in self._locked_directories():
+            taken = _of_shards(place, self.path, "arranging", locks.take_if_free)
+            if taken is None:
+                self.end_arranging(held)
+                return None
+            held.append(taken)
+        return held
 
-    def end_arranging(self, descriptor: int) -> None:
+    def end_arranging(self, held: Sequence[int]) -> None:
         """Let others arrange theirs."""
-        locks.let_go(descriptor)
-
-    def _of_shards(self, name: str, take: Callable[[int, Path, Path], _T]) -> _T:
-        """Return what comes of taking the lock of that name among those of the shards."""
-        directory_fd = self.own_directory("shards")
-        try:
-            return take(directory_fd, self.path / OWN_DIRECTORY / "shards" / f"{name}.lock", self.path)
-        finally:
-            os.close(directory_fd)
+        for descriptor in held:
+            locks.let_go(descriptor)
 
     def unite_partials(self, shard: str) -> None:
         """Let the files in flight that a shard has left be everybody's. Raises LocalStorageError."""
@@ -650,7 +676,7 @@ def _own_directory(parent_fd: int, name: str, path: Path) -> int:
 
 
 def _own_directory_below(own_fd: int, names: Sequence[str], path: Path) -> int:
-    """Return the descriptor of a directory in .sealift, whose `path` is that; made, with those above it, if need be."""
+    """Return the descriptor of a directory below one of ours at `path`; made, with those above it, if need be."""
     descriptor = os.dup(own_fd)
     for name in names:
         path /= name
@@ -660,6 +686,16 @@ def _own_directory_below(own_fd: int, names: Sequence[str], path: Path) -> int:
         finally:
             os.close(above)
     return descriptor
+
+
+def _of_shards(place: tuple[int, Path], whose: Path, name: str, take: Callable[[int, Path, Path], _T]) -> _T:
+    """Return what comes of taking the lock of that name among those of a directory's shards."""
+    above_fd, above = place
+    directory_fd = _own_directory_below(above_fd, ("shards",), above)
+    try:
+        return take(directory_fd, above / "shards" / f"{name}.lock", whose)
+    finally:
+        os.close(directory_fd)
 
 
 def _needed(descriptor: int | None) -> int:

@@ -232,7 +232,10 @@ async def _region(store: PersistentStore, settings: Settings, bucket: str) -> st
 
 
 def _whole(destination: Destination, settings: Settings) -> Path:
-    """Return the directory of the ledger, and of its shards' parts, made if need be. Raises LocalStorageError."""
+    """Return the directory of the ledger, and of its shards' parts; made if need be, and locked.
+
+    Raises LocalStorageError.
+    """
     chosen, shard = settings.storage.state, settings.selection.shard
     if chosen is None:
         if shard is not None:
@@ -242,6 +245,7 @@ def _whole(destination: Destination, settings: Settings) -> Path:
         ((chosen if shard is None else part_of(chosen, shard)) / "runs").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unusable(error, chosen) from error
+    destination.lock_state(chosen, None if shard is None else shard.name)
     return chosen
 
 
