@@ -1,5 +1,6 @@
 """Who does file work: the event loop, or threads while the disk is slow."""
 
+import resource
 import threading
 
 import pytest
@@ -40,3 +41,8 @@ async def test_work_is_done_here_or_in_a_thread_as_the_pace_says():
     assert await disk.perform(threading.get_ident) == threading.get_ident()
     disk._pace._until = float("inf")
     assert await disk.perform(threading.get_ident) != threading.get_ident()
+
+
+def test_a_system_that_does_not_count_a_threads_waits_has_the_processs_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(resource, "RUSAGE_THREAD", raising=False)
+    assert DiskWork().perform_inline(lambda: 1) == 1

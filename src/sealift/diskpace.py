@@ -74,5 +74,8 @@ class DiskWork:
 
 
 def _waits() -> int:
-    """Return how often this thread has had to wait for something, which losing its turn does not count as."""
-    return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+    """Return how often this thread has had to wait for something, which losing its turn does not count as.
+
+    Where the system does not tell that of a thread (macOS), all of the process's are meant.
+    """
+    return resource.getrusage(getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)).ru_nvcsw
