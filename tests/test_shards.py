@@ -22,7 +22,7 @@ from sealift.mirroring import Run
 from sealift.s3 import connected
 from sealift.selection import parse_sources
 from sealift.sharding import Shard
-from sealift.shards import all_records, begin_part, missing, open_to_read, part_of, present, unite
+from sealift.shards import begin_part, missing, open_to_read, part_of, present, unite
 from sealift.tally import Observers, Tally
 from tests.support.faultserver import FaultServer, FaultServerThread, Generated, Hold, ResetAfter
 from tests.support.running import Watcher, partials, settings_for, tree
@@ -60,7 +60,8 @@ async def mirror(server, dest, shard=None, observer=None, **more):
 
 def known(dest):
     """What the ledger and all its parts say: each path once."""
-    paths = [record.path for page in all_records(dest / ".sealift", pytest.fail) for record in page]
+    with open_to_read(dest / ".sealift", None, pytest.fail) as whole:
+        paths = [record.path for page in whole.pages() for record in page]
     assert len(paths) == len(set(paths))
     return set(paths)
 
@@ -316,7 +317,8 @@ def test_whatever_moment_it_is_killed_at_uniting_goes_on(tmp_path, monkeypatch, 
     for shard in present(tmp_path):
         assert shard in THREE
     walk(unite(tmp_path, present(tmp_path), pytest.fail))
-    assert {record.path for page in all_records(tmp_path, pytest.fail) for record in page} == set(KEYS)
+    with open_to_read(tmp_path, None, pytest.fail) as whole:
+        assert [record.path for record in whole.records()] == sorted(KEYS)
 
 
 def test_all_parts_together_are_read_like_one_ledger(tmp_path):
@@ -327,12 +329,9 @@ def test_all_parts_together_are_read_like_one_ledger(tmp_path):
     there = {path for path in paths if THREE[1].has(path) or THREE[2].has(path)}
     there |= {path for path in [*paths[:30], *paths[-3:], "old"] if THREE[0].has(path)}
     with open_to_read(tmp_path, None, pytest.fail) as whole:
-        found, after = [], ""
-        while page := whole.records(after, 7):
-            found += [record.path for record in page]
-            after = page[-1].path
-        assert set(found) == there
-        assert len(found) == len(there)
+        found = [record.path for page in whole.pages(most=7) for record in page]
+        assert sorted(found) == sorted(there)
+        assert set(whole.recorded([*paths, "none"])) == there - {"old"}
         asked = sorted(path for path in paths if path.isascii())
         entries = [entry[0] for entry in whole.entries(asked)]
         assert entries == [path for path in sorted([*asked, "old"]) if path in there]
@@ -340,6 +339,18 @@ def test_all_parts_together_are_read_like_one_ledger(tmp_path):
         assert set(whole.look_up(paths)) == there - {"old"}
         assert whole.made(["d", "e"]) == {"d"}
         assert not whole.empty
+
+
+def test_once_every_shard_has_a_part_the_whole_has_no_word_on_anything(tmp_path):
+    filled(tmp_path, [*KEYS, "old"])
+    for shard in THREE:
+        filled(part_of(tmp_path, shard), [key for key in KEYS if shard.has(key)])
+    with open_to_read(tmp_path, None, pytest.fail) as whole:
+        assert whole.totals() == (len(KEYS), 5 * len(KEYS))
+        assert whole.totals("d1") == (20, 100)
+        assert whole.said_of("old") == []
+        assert [record.path for record in whole.said_of(KEYS[0])] == KEYS[:1]
+        assert whole.made(["d"]) == {"d"}
 
 
 def test_a_part_that_was_only_begun_is_nobodys_word(tmp_path, monkeypatch):

@@ -104,9 +104,7 @@ class Deletion:
 
     def _pages(self) -> Iterator[list[Record]]:
         """Yield the records of files that are where this run would put an object of that key."""
-        after = ""
-        while page := self._ledger.records(after, AT_ONCE):
-            after = page[-1].path
+        for page in self._ledger.pages(most=AT_ONCE):
             yield self._belonging(page)
 
     def _belonging(self, page: Sequence[Record]) -> list[Record]:

@@ -162,8 +162,7 @@ class Ledger:
         self._writer: sqlite3.Connection | None = None
         self.empty = True
         """Nothing is recorded from before this run."""
-        self.damaged = False
-        """It turned out to be damaged: what was read is not all there was."""
+        self._damaged = False
 
     @classmethod
     def open(cls, directory: Path, noted: Callable[[str], None]) -> Self:
@@ -213,6 +212,11 @@ class Ledger:
         """Where it is."""
         return self._directory
 
+    @property
+    def damaged(self) -> bool:
+        """Whether it turned out to be damaged: what was read is not all there was."""
+        return self._damaged
+
     def __enter__(self) -> Self:
         return self
 
@@ -238,6 +242,10 @@ class Ledger:
     def known(self, path: str) -> Record | None:
         """Return the record of a path, whoever's the file is."""
         return self.look_up([path]).get(path)
+
+    def said_of(self, path: str) -> list[Record]:
+        """Return all that is said of a path: one record at the most, but where shards have had it one after another."""
+        return list(self.look_up([path]).values())
 
     def entries(self, paths: Sequence[str]) -> list[Entry]:
         """Return the entries of those of these paths that have one, and are UTF-8; maybe some others' besides.
@@ -276,6 +284,13 @@ class Ledger:
                 start = behind if after and type(behind) is type(first) else type(first)()
                 found += self._read(_NEXT_BELOW, (first, end, start, most - len(found)), following)
         return found
+
+    def pages(self, directory: str = "", most: int = 1000) -> Iterator[list[Record]]:
+        """Yield all records some at a time, or those of what is in or below a directory. Others may write meanwhile."""
+        after = ""
+        while page := self.records_below(directory, after, most):
+            after = page[-1].path
+            yield page
 
     def recorded(self, paths: Sequence[str]) -> dict[str, str]:
         """Return those of these paths that have a record, each with its object's key. At most some hundred at once."""
@@ -454,7 +469,7 @@ class Ledger:
         for ending in reversed(_ENDINGS):  # a log that is left alone is deleted by SQLite
             with suppress(FileNotFoundError):
                 (self._directory / f"{LEDGER}{ending}").replace(self._directory / f"{aside}{ending}")
-        self.empty = self.damaged = True
+        self.empty = self._damaged = True
         self._noted(
             f"{self._directory / LEDGER} was damaged: it is called {aside} now, and a new one is begun. Files that are "
             "in place are known by their size and time"
@@ -473,7 +488,7 @@ class Ledger:
         if self._writer is not None:
             self._begin_anew(reader)
         else:
-            self.damaged = True
+            self._damaged = True
         return []
 
     def _begin_anew(self, damaged: sqlite3.Connection) -> None:

@@ -14,12 +14,10 @@ Everything here blocks, and rests on the destination's locks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from heapq import merge
-from itertools import islice
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from sealift.errors import LocalStorageError
 from sealift.ledger import LEDGER, Changes, Entry, Ledger, Record
@@ -107,30 +105,43 @@ def open_part(state: Path, shard: Shard, noted: Noted) -> Part:
 class Whole(Ledger):
     """All parts as one, to be read, and of the whole what no part has a word on. Each look-up is one in every part."""
 
-    def __init__(self, directory: Path, noted: Noted, parts: Sequence[Ledger], whole: Ledger | None) -> None:
+    def __init__(self, directory: Path, noted: Noted, parts: dict[Shard, Ledger], whole: Ledger | None) -> None:
         """The ledgers are its own from now on, all of them open to be read."""
         super().__init__(directory, noted)
-        self._parts = [*parts, *([] if whole is None else [whole])]
-        self._indices = _indices([shard for ledger in parts if (shard := named(ledger.directory.name))])
-        self.empty = all(ledger.empty for ledger in self._parts)
+        self._ledgers = [*parts.values(), *([] if whole is None else [whole])]
+        self._indices = _indices(parts)
+        all_there = any(len(there) == count for count, there in self._indices.items())
+        self._asked = list(parts.values()) if all_there else self._ledgers
+        """Those that have a word on any file."""
+        self.empty = all(ledger.empty for ledger in self._asked)
+
+    @property
+    def damaged(self) -> bool:
+        """See `Ledger.damaged`."""
+        return any(ledger.damaged for ledger in self._ledgers)
 
     def close(self) -> None:
         """See `Ledger.close`."""
-        for ledger in self._parts:
+        for ledger in self._ledgers:
             ledger.close()
 
     def look_up(self, paths: Sequence[str]) -> dict[str, Record]:
         """See `Ledger.look_up`."""
         found: dict[str, Record] = {}
-        for ledger in self._parts:
+        for ledger in self._asked:
             records = ledger.look_up(paths)
             found |= {path: record for path, record in records.items() if self._counts(ledger, record.key)}
         return found
 
+    def said_of(self, path: str) -> list[Record]:
+        """See `Ledger.said_of`."""
+        said = ((ledger, record) for ledger in self._asked for record in ledger.said_of(path))
+        return [record for ledger, record in said if self._counts(ledger, record.key)]
+
     def entries(self, paths: Sequence[str]) -> list[Entry]:
         """See `Ledger.entries`."""
         rows: list[Entry] = []
-        for number, ledger in enumerate(self._parts):
+        for number, ledger in enumerate(self._asked):
             rows += [
                 (row[0], row[1] + number * _SEALS, row[2], row[3], row[4], row[5], row[6], row[7])
                 for row in ledger.entries(paths)
@@ -141,65 +152,57 @@ class Whole(Ledger):
     def seals_of(self, bucket: str) -> frozenset[int]:
         """See `Ledger.seals_of`."""
         return frozenset(
-            seal + number * _SEALS for number, ledger in enumerate(self._parts) for seal in ledger.seals_of(bucket)
+            seal + number * _SEALS for number, ledger in enumerate(self._asked) for seal in ledger.seals_of(bucket)
         )
 
-    def records(self, after: str = "", most: int = 1000) -> list[Record]:
-        """See `Ledger.records`."""
-        pages = [self._next(ledger, after, most) for ledger in self._parts]
-        return list(islice(merge(*pages, key=_order), most))
+    def pages(self, directory: str = "", most: int = 1000) -> Iterator[list[Record]]:
+        """See `Ledger.pages`: one ledger after the other."""
+        for ledger in self._asked:
+            for page in ledger.pages(directory, most):
+                yield [record for record in page if self._counts(ledger, record.key)]
+
+    def recorded(self, paths: Sequence[str]) -> dict[str, str]:
+        """See `Ledger.recorded`."""
+        found: dict[str, str] = {}
+        for ledger in self._asked:
+            found |= {path: key for path, key in ledger.recorded(paths).items() if self._counts(ledger, key)}
+        return found
+
+    def totals(self, directory: str = "") -> tuple[int, int]:
+        """See `Ledger.totals`: as long as a shard has never run, what another has had from the whole counts twice."""
+        all_totals = [ledger.totals(directory) for ledger in self._asked]
+        return sum(files for files, _ in all_totals), sum(size for _, size in all_totals)
 
     def made(self, directories: Sequence[str]) -> set[str]:
         """See `Ledger.made`."""
-        return set().union(*(ledger.made(directories) for ledger in self._parts))
+        return set().union(*(ledger.made(directories) for ledger in self._ledgers))
 
     def landmarks(self, bucket: str, prefix: str) -> list[str]:
         """See `Ledger.landmarks`: any shard has listed it all."""
-        return next((keys for ledger in self._parts if (keys := ledger.landmarks(bucket, prefix))), [])
+        return next((keys for ledger in self._ledgers if (keys := ledger.landmarks(bucket, prefix))), [])
 
     def _counts(self, ledger: Ledger, key: str) -> bool:
+        """Whether a ledger has a word on a key: the whole has none on those of the shards that have a part."""
         return ledger.directory != self.directory or not _is_of(key, self._indices)
 
-    def _next(self, ledger: Ledger, after: str, most: int) -> list[Record]:
-        """Return the next records of one ledger that count, as many as were asked for unless there are no more."""
-        counted: list[Record] = []
-        while len(counted) < most and (page := ledger.records(after, most)):
-            after = page[-1].path
-            counted += [record for record in page if self._counts(ledger, record.key)]
-        return counted
 
-
-def open_to_read(state: Path, shard: Shard | None, noted: Noted) -> Ledger | None:
+def open_to_read(state: Path, shard: Shard | None, noted: Noted, *, shared: bool = False) -> Ledger | None:
     """Open what is known of all files, or of this `shard`'s once it has a part, to be read; None if nothing is.
 
-    Raises LocalStorageError.
+    What is damaged is left out; `noted` hears of it. `shared` is as in `Ledger.open_to_read`. Raises LocalStorageError.
     """
     shards = present(state)
     if shard is not None and shard in shards:
-        return Ledger.open_to_read(part_of(state, shard), noted)
-    whole = Ledger.open_to_read(state, noted)
-    if not shards:
-        return whole
-    parts: list[Ledger] = []
-    try:
-        parts.extend(part for each in shards if (part := Ledger.open_to_read(part_of(state, each), noted)))
-    except BaseException:
-        for ledger in (*parts, *([] if whole is None else [whole])):
-            ledger.close()
-        raise
-    return Whole(state, noted, parts, whole)
-
-
-def all_records(state: Path, noted: Noted) -> Iterator[list[Record]]:
-    """Yield what is known of all files, some at a time, in no order. Raises LocalStorageError."""
-    shards = present(state)
-    indices = _indices(shards)
-    for directory in (state, *(part_of(state, shard) for shard in shards)):
-        with ExitStack() as stack:
-            if ledger := Ledger.open_to_read(directory, noted):
-                for page in _pages(stack.enter_context(ledger)):
-                    counts = directory != state
-                    yield page if counts else [record for record in page if not _is_of(record.key, indices)]
+        return Ledger.open_to_read(part_of(state, shard), noted, shared=shared)
+    with ExitStack() as opened:
+        if whole := Ledger.open_to_read(state, noted, shared=shared):
+            opened.enter_context(whole)
+        parts: dict[Shard, Ledger] = {}
+        for each in shards:
+            if part := Ledger.open_to_read(part_of(state, each), noted, shared=shared):
+                parts[each] = opened.enter_context(part)
+        opened.pop_all()
+    return Whole(state, noted, parts, whole) if shards else whole
 
 
 def begin_part(state: Path, shard: Shard, noted: Noted) -> Generator[None, None, None]:
@@ -217,7 +220,7 @@ def begin_part(state: Path, shard: Shard, noted: Noted) -> Generator[None, None,
     whole = Ledger.open_to_read(state, noted)
     if whole is not None:
         with whole, Ledger.open(begun, noted) as part:
-            for page in _pages(whole):
+            for page in whole.pages(most=_PAGE):
                 part.write(Changes(records=[record for record in page if shard.has(record.key)]))
                 yield
         try:
@@ -234,13 +237,13 @@ def unite(state: Path, shards: Sequence[Shard], noted: Noted) -> Generator[None,
         return
     with Ledger.open(state, noted) as whole:
         indices = _indices(shards)
-        for page in _pages(whole):
+        for page in whole.pages(most=_PAGE):
             whole.write(Changes(gone=[record.path for record in page if _is_of(record.key, indices)]))
             yield
         for shard in shards:
             directory = part_of(state, shard)
             with Ledger.open(directory, noted) as part:
-                for page in _pages(part):
+                for page in part.pages(most=_PAGE):
                     whole.write(Changes(records=page))
                     yield
                 after = ""
@@ -251,7 +254,7 @@ def unite(state: Path, shards: Sequence[Shard], noted: Noted) -> Generator[None,
             _drop(directory)
 
 
-def _indices(shards: Sequence[Shard]) -> dict[int, set[int]]:
+def _indices(shards: Iterable[Shard]) -> dict[int, set[int]]:
     """Return the shards' indices by how many there are of them."""
     indices: dict[int, set[int]] = {}
     for shard in shards:
@@ -259,94 +262,12 @@ def _indices(shards: Sequence[Shard]) -> dict[int, set[int]]:
     return indices
 
 
-class Books:
-    """All that is known of a destination's files, in however many ledgers: of each, who has the last word on it."""
-
-    def __init__(self, ledgers: Sequence[Ledger], shards: Sequence[Shard] = ()) -> None:
-        """The ledgers of the whole, where there is one, and of the `shards`, in their order, which are open."""
-        self._ledgers = ledgers
-        self._shards = shards
-        self._indices = _indices(shards)
-
-    @classmethod
-    @contextmanager
-    def reading(cls, state: Path) -> Iterator[Self | None]:
-        """Open what there is to be read, while others may write; None where any of it is damaged, or there is nothing.
-
-        Raises LocalStorageError.
-        """
-        with ExitStack() as stack:
-            ledgers, shards = [], present(state)
-            for directory in (state, *(part_of(state, shard) for shard in shards)):
-                if (directory / LEDGER).exists():
-                    ledger = Ledger.open_to_read(directory, _nobody, shared=True)
-                    if ledger is None:
-                        yield None
-                        return
-                    ledgers.append(stack.enter_context(ledger))
-            yield cls(ledgers, shards) if ledgers else None
-
-    @property
-    def damaged(self) -> bool:
-        """Whether one turned out to be damaged: what was read is not all there is."""
-        return any(ledger.damaged for ledger in self._ledgers)
-
-    def totals(self, directory: str) -> tuple[int, int]:
-        """Return how many files there are in or below a directory, and their bytes; some of them twice."""
-        all_totals = [ledger.totals(directory) for ledger in self._ledgers]
-        return sum(files for files, _ in all_totals), sum(size for _, size in all_totals)
-
-    def pages(self, directory: str) -> Iterator[list[Record]]:
-        """Yield the records of what is in or below a directory."""
-        for ledger in self._ledgers:
-            after = ""
-            while page := ledger.records_below(directory, after):
-                after = page[-1].path
-                yield [record for record in page if self._counts(ledger, record.key)]
-
-    def look_up(self, path: str) -> list[Record]:
-        """Return all that is said of a path: it may be one shard's now, and have been another's before."""
-        said = ((ledger, record) for ledger in self._ledgers for record in ledger.look_up([path]).values())
-        return [record for ledger, record in said if self._counts(ledger, record.key)]
-
-    def recorded(self, paths: Sequence[str]) -> set[str]:
-        """Return those of these paths that have a record. At most some hundred at once."""
-        return {
-            path
-            for ledger in self._ledgers
-            for path, key in ledger.recorded(paths).items()
-            if self._counts(ledger, key)
-        }
-
-    def _counts(self, ledger: Ledger, key: str) -> bool:
-        """Whether a ledger has a word on a key: the whole's has none on those of shards that have a part."""
-        is_whole = len(self._ledgers) > len(self._shards) and ledger is self._ledgers[0]
-        return not (is_whole and _is_of(key, self._indices))
-
-
 def _is_of(key: str, indices: dict[int, set[int]]) -> bool:
     return any(shard_of(key, count) in some for count, some in indices.items())
 
 
-def _order(record: Record) -> tuple[bool, bytes]:
-    """Return what a ledger sorts a record by: names that are not UTF-8 come last."""
-    raw = record.path.encode("utf-8", "surrogateescape")
-    try:
-        raw.decode()
-    except UnicodeDecodeError:
-        return True, raw
-    return False, raw
-
-
 def _text(stored: object) -> str:
     return stored.decode("utf-8", "surrogateescape") if isinstance(stored, bytes) else str(stored)
-
-
-def _pages(ledger: Ledger) -> Iterator[list[Record]]:
-    after = ""
-    while page := ledger.records(after, _PAGE):
-        after = page[-1].path
-        yield page
 
 
 def _drop(directory: Path) -> None:

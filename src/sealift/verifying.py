@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from functools import partial as bind
 from pathlib import Path
 from typing import TypeVar
@@ -33,7 +33,7 @@ from sealift.mirroring import repair as repaired
 from sealift.model import ByteRange, Finding, Flaw, Summary, Verification
 from sealift.planning import MIB
 from sealift.reading import sum_up
-from sealift.shards import Books, present
+from sealift.shards import open_to_read, present
 from sealift.tally import FAILURES_IN_SUMMARY, Onlooker
 from sealift.taskgroups import insulated, ungrouped
 
@@ -144,17 +144,18 @@ class Checkup:
                 self.observer.noted(
                     "warning", "a run is writing here: of what it replaces just now, some may seem to be changed"
                 )
-            with Books.reading(state) as ledger:
-                if ledger is None:
+            damage: list[str] = []
+            with await run_sync(bind(open_to_read, state, None, damage.append, shared=True)) or nullcontext() as ledger:
+                if ledger is None or damage:
                     raise _damaged(state)
                 await self._look(destination, ledger)
 
     async def run(self, destination: Destination, ledger: Ledger, mend: Mend) -> None:
         """Look at everything; `mend` hears of what is not right. Raises LocalStorageError."""
         self._mend = mend
-        await self._look(destination, Books([ledger]))
+        await self._look(destination, ledger)
 
-    async def _look(self, destination: Destination, ledger: Books) -> None:
+    async def _look(self, destination: Destination, ledger: Ledger) -> None:
         totals = [await run_sync(ledger.totals, prefix) for prefix in self._prefixes]
         self.observer.expected(sum(files for files, _ in totals), sum(size for _, size in totals))
         send, receive = anyio.create_memory_object_stream[Batch](0)
@@ -171,7 +172,7 @@ class Checkup:
             raise _damaged(destination.path)
         self._complete = True
 
-    async def _hand_out(self, ledger: Books, prefix: str, batches: MemoryObjectSendStream[Batch]) -> None:
+    async def _hand_out(self, ledger: Ledger, prefix: str, batches: MemoryObjectSendStream[Batch]) -> None:
         """Send the records of what is at or below a prefix, in batches that are read in one go."""
         batch: Batch = []
         size = 0
@@ -187,7 +188,7 @@ class Checkup:
             await batches.send(batch)
 
     async def _read_all(
-        self, destination: Destination, ledger: Books, batches: MemoryObjectReceiveStream[Batch]
+        self, destination: Destination, ledger: Ledger, batches: MemoryObjectReceiveStream[Batch]
     ) -> None:
         async with batches:
             async for batch in batches:
@@ -234,12 +235,12 @@ class Checkup:
                     together.start_soon(read_some)
         return crc_bytes(sums.algorithm, sums.of(0, file.file.size) or 0)
 
-    async def _settle(self, destination: Destination, ledger: Books, record: Record, verdict: Verdict) -> None:
+    async def _settle(self, destination: Destination, ledger: Ledger, record: Record, verdict: Verdict) -> None:
         """Count what a file is. Of what is not as it was recorded, the ledger may say something else by now."""
         self._bytes += verdict.read
         self.observer.looked_at(1, record.local_size)
         if verdict.flaw is not None and self._mend is None:
-            now = await run_sync(ledger.look_up, record.path)
+            now = await run_sync(ledger.said_of, record.path)
             if not now and not ledger.damaged:
                 return  # a run has deleted it, or given it another name
             if now and record not in now:
@@ -270,7 +271,7 @@ class Checkup:
             kept.append(finding)
         self.observer.found(finding)
 
-    async def _find_unknown(self, destination: Destination, ledger: Books, prefix: str) -> None:
+    async def _find_unknown(self, destination: Destination, ledger: Ledger, prefix: str) -> None:
         with closing(_strays(destination, ledger, prefix)) as strays:
             while (paths := await self._in_thread(next, strays, None)) is not None:
                 for path in paths:
@@ -280,9 +281,9 @@ class Checkup:
         return await run_sync(work, *args, limiter=self._threads)
 
 
-def _pages(ledger: Books, prefix: str) -> Iterator[list[Record]]:
+def _pages(ledger: Ledger, prefix: str) -> Iterator[list[Record]]:
     """Yield the records of what is at or below a prefix."""
-    if prefix and (records := ledger.look_up(prefix)):
+    if prefix and (records := ledger.said_of(prefix)):
         yield records
     yield from ledger.pages(prefix)
 
@@ -300,7 +301,7 @@ def _stretches(file: Open) -> Iterator[ByteRange]:
     return (ByteRange(start, min(start + STRETCH, size)) for start in range(0, size, STRETCH))
 
 
-def _strays(destination: Destination, ledger: Books, prefix: str) -> Generator[list[str], None, None]:
+def _strays(destination: Destination, ledger: Ledger, prefix: str) -> Generator[list[str], None, None]:
     """Yield the files at or below a prefix of which the ledger knows nothing, some at a time."""
     top = place_of(prefix).segments if prefix else ()
     if top and isinstance(destination.facts(place_of(prefix)), File | Other):
@@ -322,7 +323,7 @@ def _strays(destination: Destination, ledger: Books, prefix: str) -> Generator[l
             yield _unknown(ledger, names)
 
 
-def _unknown(ledger: Books, paths: Sequence[str]) -> list[str]:
+def _unknown(ledger: Ledger, paths: Sequence[str]) -> list[str]:
     known = ledger.recorded(paths)
     return [path for path in paths if path not in known]
 

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from sealift.destination import OWN_DIRECTORY
 from sealift.errors import ConfigError
-from sealift.ledger import Ledger
 from sealift.locks import LOCK, is_held
 from sealift.partial import NOTE, NOTE_IN_WRITING
 from sealift.report.runs import logs
-from sealift.shards import SHARDS, all_records, missing, part_of, present
+from sealift.shards import SHARDS, missing, open_to_read, part_of, present
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +101,14 @@ def _unfinished(partial: Path) -> Unfinished:
 
 def _files(directory: Path, *, sharded: bool) -> tuple[int | None, int]:
     """Return how many files are known, None where there is no ledger, and their bytes."""
-    if sharded:
-        pages = [(len(page), sum(record.local_size for record in page)) for page in all_records(directory, _nobody)]
-        return sum(count for count, _ in pages), sum(size for _, size in pages)
-    ledger = Ledger.open_to_read(directory, _nobody)
+    ledger = open_to_read(directory, None, _nobody)
     if ledger is None:
         return None, 0
     with ledger:
-        return ledger.totals()
+        if not sharded:
+            return ledger.totals()
+        pages = [(len(page), sum(record.local_size for record in page)) for page in ledger.pages()]
+        return sum(count for count, _ in pages), sum(size for _, size in pages)
 
 
 def _nobody(text: str) -> None:
