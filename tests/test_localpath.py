@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealift.localpath import Clashes, LocalPath, all_ordinary, ancestor_key, beside_directory, local_path
+from sealift.localpath import Clashes, LocalPath, all_ordinary, ancestor_key, beside_directory, local_path, place_of
 
 # The pieces that the rules are about, in every combination, and bytes that are no UTF-8.
 PIECES = [
@@ -236,3 +236,11 @@ def test_what_clashes_with_what_comes_later_is_among_the_unmet(keys: list[str], 
     found = before.count_all(keys[:cut], [0] * cut) + after.count_all(keys[cut:], [0] * (len(keys) - cut))
     across = sum(any(other.startswith(key + "/") for other in keys[cut:]) for key in before.unmet())
     assert found + across == clashing(keys)
+
+
+@given(st.text(st.characters(max_codepoint=0x7F) | st.sampled_from("\udcffü/"), min_size=1, max_size=8), st.booleans())
+def test_a_recorded_path_leads_to_its_place(key: str, empty: bool) -> None:
+    path = local_path(key, 0 if empty else 1)
+    if path.segments:
+        recorded = f"{path.text}/" if path.directory else path.text
+        assert place_of(recorded) == path._replace(escaped=False)

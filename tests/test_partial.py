@@ -16,12 +16,12 @@ from sealift.errors import Integrity, LocalStorageError, ObjectError, Permanent,
 from sealift.model import ByteRange, RemoteObject
 from sealift.partial import (
     FEW,
-    OF_THE_OBJECT,
     Blocked,
     Kind,
     PartialFile,
     allocate,
     discard,
+    of_the_object,
     partial_name,
     record_all,
     rename_new,
@@ -470,7 +470,7 @@ def test_another_version_has_another_partial_file() -> None:
         )
     }
     assert len(names) == 7
-    assert len({name[:OF_THE_OBJECT] for name in names}) == 4, "those of one object are told apart from all others"
+    assert len(set(map(of_the_object, names))) == 4, "those of one object are told apart from all others"
     assert partial_name(an_object()) == partial_name(an_object(last_modified_ns=5))
     assert all(len(name) == 32 for name in names)
 

@@ -21,7 +21,8 @@ from sealift.destination import Destination, File, Missing
 from sealift.errors import ObjectError, TooManyDeletions
 from sealift.ledger import Changes, Ledger, Record
 from sealift.listed import AT_ONCE, Listed
-from sealift.localpath import LocalPath, all_ordinary, beside_directory, local_path
+from sealift.localpath import LocalPath, all_ordinary, beside_directory, place_of
+from sealift.placing import leads_to
 from sealift.selection import Ownership, Source
 from sealift.standing import fits
 
@@ -122,11 +123,8 @@ class Deletion:
         return f"{source.directory}/{record.key}" if self._several else record.key[len(source.prefix) :]
 
     def _belongs(self, record: Record, source: Source) -> bool:
-        under, base = (source.directory, "") if self._several else (None, source.prefix)
-        path = local_path(record.key[len(base) :], record.size, under=under)
-        if path.directory:
-            return record.path == f"{path.text}/"
-        return record.path in {path.text, beside_directory(path).text}
+        under, base = source.on_disk(several=self._several)
+        return leads_to(record, record.key[len(base) :], under)
 
     def _gone(self, page: Sequence[Record]) -> list[Record]:
         """Return those of the records whose objects were not listed."""
@@ -136,20 +134,20 @@ class Deletion:
     def _is_unchanged(self, record: Record) -> bool:
         """Whether what is there is what was recorded."""
         try:
-            facts = self._destination.facts(_path(record.path))
+            facts = self._destination.facts(place_of(record.path))
         except ObjectError:
             return False
         return isinstance(facts, File) and fits(facts, record)
 
     def _exists(self, record: Record) -> bool:
         try:
-            return not isinstance(self._destination.facts(_path(record.path)), Missing)
+            return not isinstance(self._destination.facts(place_of(record.path)), Missing)
         except ObjectError:
             return True
 
     def _remove(self, record: Record) -> bool:
         try:
-            return self._destination.remove_file(_path(record.path))
+            return self._destination.remove_file(place_of(record.path))
         except ObjectError:  # replaced by something else in this very moment
             return False
 
@@ -159,9 +157,9 @@ class Deletion:
         for path in sorted(made, key=lambda path: path.count("/"), reverse=True):
             if self._listed.among([directories[path]]):
                 continue
-            if self._destination.remove_directory(_path(path).segments):
+            if self._destination.remove_directory(place_of(path).segments):
                 changes.removed.append(path)
-                self._move_back(_path(path), changes)
+                self._move_back(place_of(path), changes)
 
     def _move_back(self, path: LocalPath, changes: Changes) -> None:
         """Let a file that had given way to a directory have its name again."""
@@ -196,7 +194,3 @@ def _directories(record: Record) -> dict[str, tuple[str, str]]:
         path, key = path.rpartition("/")[0], key.rpartition("/")[0]
         found[path] = (record.seal.bucket, f"{key}/")
     return found
-
-
-def _path(text: str) -> LocalPath:
-    return LocalPath(tuple(text.encode("utf-8", "surrogateescape").split(b"/")), escaped=False, directory=False)

@@ -238,7 +238,7 @@ class Diff:
 
     def _compare(self, source: Source, remotes: Sequence[RemoteObject]) -> list[_Look]:
         """Look at the places of some objects."""
-        under, base = (source.directory, "") if self._several else (None, source.prefix)
+        under, base = source.on_disk(several=self._several)
         looks = []
         nothing_in = _Missing(self._destination)
         places = []
@@ -267,7 +267,7 @@ class Diff:
     def _count_escaped(self, source: Source, remotes: Sequence[RemoteObject]) -> int:
         if all_ordinary(self._plain_paths(source, remotes)):
             return 0
-        under, base = (source.directory, "") if self._several else (None, source.prefix)
+        under, base = source.on_disk(several=self._several)
         return sum(local_path(remote.key[len(base) :], remote.size, under=under).escaped for remote in remotes)
 
     def _weigh(self, source: Source, remotes: Sequence[RemoteObject]) -> Need | None:

@@ -50,7 +50,7 @@ from sealift.measuring import Sampler
 from sealift.memory import Memory
 from sealift.model import ByteRange, Ending, Outcome, Part, RemoteObject, Summary
 from sealift.pacing import Pace, say_if_back
-from sealift.partial import OF_THE_OBJECT, PartialFile, discard, partial_name, translated
+from sealift.partial import PartialFile, discard, of_the_object, partial_name, translated
 from sealift.planning import MIB, count_parts, part_size_for, parts
 from sealift.retry import Attempts, after
 from sealift.s3 import connected
@@ -473,7 +473,7 @@ class FileLanding:
     def left_over(self, remote: RemoteObject) -> list[ByteRange]:
         """Return what an earlier call left of exactly this version, and drop what it left of others. Blocks."""
         name = _partial_name(remote)
-        for other in self._of_other_versions(name):
+        for other in self._of_other_versions(remote):
             with suppress(LocalStorageError, ObjectError), self.locked(other):  # somebody may still be writing it
                 discard(self._directory_fd, other)
         resumed = PartialFile.resume(self._directory_fd, name, remote.size)
@@ -485,12 +485,13 @@ class FileLanding:
         partial.close()
         return list(done)
 
-    def _of_other_versions(self, name: str) -> set[str]:
-        """Return the names of partial files of the same object."""
+    def _of_other_versions(self, remote: RemoteObject) -> set[str]:
+        """Return the names of partial files of other versions of an object."""
         with os.scandir(self._directory_fd) as entries:
             found = (_PARTIAL.match(entry.name) for entry in entries)
-            names = {match[0] for match in found if match}
-        return {other for other in names if other != name and other.startswith(name[: 1 + OF_THE_OBJECT])}
+            names = {match[0]: of_the_object(match[1]) for match in found if match}
+        mine = of_the_object(partial_name(remote))
+        return {other for other, whose in names.items() if whose == mine} - {_partial_name(remote)}
 
     def name(self, job: Job) -> str:
         """See `Landing.name`."""
@@ -544,7 +545,7 @@ def _rest(part: Part, received: int) -> Part:
     return Part(ByteRange(part.range.start + received, part.range.stop), whole=False)
 
 
-_PARTIAL = re.compile(r"\.[0-9a-f]{32}\.sealift")
+_PARTIAL = re.compile(r"\.([0-9a-f]{32})\.sealift")
 
 
 def _partial_name(remote: RemoteObject) -> str:

@@ -17,7 +17,7 @@ from sealift.checksum import Checksum, running_checksum
 from sealift.destination import Destination, Directory, File
 from sealift.errors import Integrity, ObjectError
 from sealift.ledger import Record
-from sealift.localpath import LocalPath
+from sealift.localpath import place_of
 from sealift.model import ByteRange, Flaw
 from sealift.partial import Blocked
 from sealift.reading import Reading, sum_up
@@ -98,10 +98,3 @@ def judged(file: Open, digest: bytes | None) -> Verdict:
 def unreadable(error: Integrity) -> Verdict:
     """Return what a file is that the disk does not give, or that became shorter while it was read."""
     return Verdict(Flaw.DAMAGED, error.message)
-
-
-def place_of(path: str) -> LocalPath:
-    """Return the place that a record is of: a directory's ends with a slash."""
-    directory = path.endswith("/")
-    names = path.removesuffix("/").encode("utf-8", "surrogateescape").split(b"/")
-    return LocalPath(tuple(names), escaped=False, directory=directory)

@@ -29,6 +29,7 @@ from types import NoneType
 from typing import Any, Final, NamedTuple, Self, TypeVar
 
 from sealift.errors import LocalStorageError
+from sealift.localpath import encoded
 from sealift.partial import translated
 
 LEDGER: Final = "ledger.db"
@@ -297,7 +298,7 @@ class Ledger:
         rows: list[tuple[object, object]] = self._read(
             _look_up(len(paths), "path, key"), [_stored(path) for path in paths]
         )
-        return {_text(path): _text(key) for path, key in rows}
+        return {text_of(path): text_of(key) for path, key in rows}
 
     def totals(self, directory: str = "") -> tuple[int, int]:
         """Return how many files there are, in or below a directory, and their bytes. Raises LocalStorageError."""
@@ -321,13 +322,13 @@ class Ledger:
     def directories(self, after: str = "", most: int = 1000) -> list[str]:
         """Return the next directories that are Sealift's own making, behind `after`, in the ledger's order."""
         rows: list[tuple[object]] = self._read(_NEXT_DIRECTORIES, (_stored(after), most))
-        return [_text(path) for (path,) in rows]
+        return [text_of(path) for (path,) in rows]
 
     def landmarks(self, bucket: str, prefix: str) -> list[str]:
         """Return keys that were spread evenly under a prefix when it was last listed to its end; none if unknown."""
         with self._reading, _translating(self._directory), suppress(_DamagedError), _finding_damage():
             sql = "SELECT key FROM landmark WHERE bucket = ? AND prefix = ?"
-            return [_text(key) for (key,) in _opened(self._reader).execute(sql, (_stored(bucket), _stored(prefix)))]
+            return [text_of(key) for (key,) in _opened(self._reader).execute(sql, (_stored(bucket), _stored(prefix)))]
         return []
 
     # ── Writing ─────────────────────────────────────────────────────────────────────────────────────
@@ -519,7 +520,7 @@ class Ledger:
         seal = self._sealed.get(number)
         if seal is None:
             raise _DamagedError
-        return Record._make([_text(path), seal, _text(key), *rest, adopted == 1])
+        return Record._make([text_of(path), seal, text_of(key), *rest, adopted == 1])
 
 
 def _connection(database: str, *, uri: bool = False) -> sqlite3.Connection:
@@ -559,7 +560,7 @@ def _stored(text: str) -> str | bytes:
     try:
         text.encode()
     except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogateescape")
+        return encoded(text)
     return text
 
 
@@ -577,7 +578,8 @@ def _place(name: str) -> tuple[bool, bytes]:
     return isinstance(stored, bytes), stored if isinstance(stored, bytes) else stored.encode()
 
 
-def _text(stored: object) -> str:
+def text_of(stored: object) -> str:
+    """Return a name or key that SQLite had taken."""
     return stored.decode("utf-8", "surrogateescape") if isinstance(stored, bytes) else str(stored)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from sealift.partial import OF_THE_OBJECT
+from sealift.partial import of_the_object
 
 
 class LeftOver:
@@ -19,14 +19,14 @@ class LeftOver:
     def __init__(self, names: Iterable[str]) -> None:
         self._names: defaultdict[str, set[str]] = defaultdict(set)
         for name in names:
-            self._names[name[:OF_THE_OBJECT]].add(name)
+            self._names[of_the_object(name)].add(name)
 
     def __bool__(self) -> bool:
         return bool(self._names)
 
     def claim(self, name: str) -> tuple[bool, frozenset[str]]:
         """Say whether there is a file of this name, and which are of other versions of its object; of each once."""
-        names = self._names.pop(name[:OF_THE_OBJECT], set())
+        names = self._names.pop(of_the_object(name), set())
         return name in names, frozenset(names - {name})
 
     def unclaimed(self) -> frozenset[str]:

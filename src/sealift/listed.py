@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from sealift.errors import LocalStorageError
+from sealift.localpath import encoded
 
 AT_ONCE: Final = 500
 """Objects in one statement: each lets go of the interpreter's lock once. SQLite takes 32,766 values."""
@@ -65,7 +66,7 @@ class Listed:
         """Take down some keys. Raises LocalStorageError."""
         for start in range(0, len(keys), AT_ONCE):
             some = keys[start : start + AT_ONCE]
-            values = [value for key in some for value in (bucket, _bytes(key))]
+            values = [value for key in some for value in (bucket, encoded(key))]
             rows = ", ".join(["(?, ?)"] * len(some))
             with self._lock, _translating(self._where):
                 self._database.execute(f"INSERT OR IGNORE INTO object VALUES {rows}", values)  # noqa: S608
@@ -74,7 +75,7 @@ class Listed:
         """Return those of these buckets and keys, at most `AT_ONCE`, that were taken down. Raises LocalStorageError."""
         keys: dict[str, dict[bytes, str]] = {}
         for bucket, key in objects:
-            keys.setdefault(bucket, {})[_bytes(key)] = key
+            keys.setdefault(bucket, {})[encoded(key)] = key
         found = set()
         for bucket, names in keys.items():
             # Not (bucket, key) IN (VALUES …): SQLite would go through the whole table.
@@ -87,10 +88,6 @@ class Listed:
         """Let go of it, and of its room."""
         with self._lock:
             self._database.close()
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
 
 
 @contextmanager

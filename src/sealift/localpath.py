@@ -64,7 +64,7 @@ def local_path(key_below: str, size: int, *, under: str | None = None) -> LocalP
     the bucket when there are several sources. Raises UnicodeEncodeError for a string that no bytes
     decode to (a surrogate that is not PEP 383's).
     """
-    raw = _bytes(key_below)
+    raw = encoded(key_below)
     if under is None and len(raw) <= _NAME_MAX and not _PERHAPS_ODD.search(key_below):  # nearly all
         return LocalPath(tuple(raw.split(b"/")), False, False)
     keys = raw.split(b"/")
@@ -72,9 +72,19 @@ def local_path(key_below: str, size: int, *, under: str | None = None) -> LocalP
     if directory:
         keys.pop()
     if under is not None:
-        keys.insert(0, _bytes(under))
+        keys.insert(0, encoded(under))
     names = tuple(_name(key, first=not level) for level, key in enumerate(keys))
     return LocalPath(names, names != tuple(keys), directory)
+
+
+def place_of(text: str) -> LocalPath:
+    """Return the place of a path as it is recorded; a directory marker's ends with a slash."""
+    return LocalPath(tuple(encoded(text.removesuffix("/")).split(b"/")), escaped=False, directory=text.endswith("/"))
+
+
+def encoded(text: str) -> bytes:
+    """Return the bytes of a key or a name: UTF-8 whatever the locale says, so this is not os.fsencode."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 def all_ordinary(keys: Sequence[str]) -> bool:
@@ -100,11 +110,6 @@ def ancestor_key(key_below: str, depth: int, *, under: str | None = None) -> str
     """
     depth -= under is not None
     return "/".join(key_below.split("/")[:depth]) if depth else None
-
-
-def _bytes(text: str) -> bytes:
-    # Keys are UTF-8 whatever the locale says, so this is not os.fsencode.
-    return text.encode("utf-8", "surrogateescape")
 
 
 def _name(segment: bytes, *, first: bool) -> bytes:

@@ -63,7 +63,7 @@ from sealift.ledger import Ledger, Record
 from sealift.line import Line
 from sealift.listed import Listed
 from sealift.listing import list_prefix
-from sealift.localpath import Clashes
+from sealift.localpath import Clashes, encoded
 from sealift.model import Ending, Forecast, Outcome, RemoteObject, Summary
 from sealift.naming import Names
 from sealift.partial import sync_file_system, unusable
@@ -876,7 +876,7 @@ class Run:
             pages += 1
             for source, mine in page.items():
                 if self._foresees:
-                    in_order = sorted(mine, key=lambda remote: remote.key.encode("utf-8", "surrogateescape"))
+                    in_order = sorted(mine, key=lambda remote: encoded(remote.key))
                     self._escaped += clashes.count(pages, in_order, self._base(source))
                 await found.send((source, mine))
 

@@ -41,7 +41,7 @@ from sealift.ranges import merged
 
 NOTE: Final = ".json"
 NOTE_IN_WRITING: Final = ".json.new"
-OF_THE_OBJECT: Final = 16
+_OF_THE_OBJECT: Final = 16
 """How many digits of a partial file's name are the same for all versions of its object."""
 
 _NOTE_VERSION = 1
@@ -109,7 +109,12 @@ def partial_name(obj: RemoteObject) -> str:
     whose = f"{len(bucket)} {bucket}{key}".encode("utf-8", "surrogateescape")
     which = f"{obj.size} {len(etag)} {len(version)} {etag}{version} ".encode("utf-8", "surrogateescape")
     version_digest = hashlib.sha256(which + whose).hexdigest()
-    return hashlib.blake2b(whose, digest_size=OF_THE_OBJECT // 2).hexdigest() + version_digest[:OF_THE_OBJECT]
+    return hashlib.blake2b(whose, digest_size=_OF_THE_OBJECT // 2).hexdigest() + version_digest[:_OF_THE_OBJECT]
+
+
+def of_the_object(name: str) -> str:
+    """Return what the names of partial files of all versions of an object have in common, given one of them."""
+    return name[:_OF_THE_OBJECT]
 
 
 class PartialFile:

@@ -263,10 +263,10 @@ def origin(record: Record) -> tuple[Source, bool]:
     Raises Permanent where none does.
     """
     source, key = Source.parse(f"s3://{record.seal.bucket}"), record.key
-    if _leads_to(record, key, source.directory):
+    if leads_to(record, key, source.directory):
         return source, True
     for start in (0, *(index + 1 for index, letter in enumerate(key) if letter == "/")):
-        if _leads_to(record, key[start:], None):
+        if leads_to(record, key[start:], None):
             return replace(source, prefix=key[:start]), False
     raise Permanent(
         f"{key!r} does not belong at {record.path}: mirror it anew",
@@ -276,7 +276,8 @@ def origin(record: Record) -> tuple[Source, bool]:
     )
 
 
-def _leads_to(record: Record, key_below: str, under: str | None) -> bool:
+def leads_to(record: Record, key_below: str, under: str | None) -> bool:
+    """Say whether an object's key, cut so, brings it where its record says."""
     path = local_path(key_below, record.size, under=under)
     if path.directory:
         return record.path == f"{path.text}/"

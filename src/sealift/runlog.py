@@ -22,8 +22,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii as _quoted
-from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Final, Literal
 
 from sealift.errors import SealiftError
 from sealift.model import Ending, Outcome, PaceSample, Summary
@@ -35,6 +34,9 @@ KEPT = 30
 LARGEST = 256 * 1024 * 1024
 """Bytes of one log, about a million lines. After that only failures are written, so that none is without a name."""
 
+ENDING: Final = ".jsonl"
+_NAMED: Final = "%Y%m%dT%H%M%S.%fZ"
+"""What a log is called, by the moment at which its run began: in the order of their names, the oldest is the first."""
 
 SLOW = 0.1
 """Seconds that an object takes to be worth saying: S3's first byte of a small object comes after 100–200 ms."""
@@ -47,7 +49,7 @@ class RunLog(Unobserved):
         """Begin the log of a run that begins at `now`, in the open directory `directory_fd`; drop the oldest logs."""
         self._how: Literal["ended", "error", "cancelled"] = "cancelled"
         self._error: SealiftError | None = None
-        self.name = f"{now.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}.jsonl"
+        self.name = f"{now.astimezone(UTC):{_NAMED}}{ENDING}"
         _drop_oldest(directory_fd)
         descriptor = os.open(
             self.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666, dir_fd=directory_fd
@@ -129,7 +131,15 @@ class RunLog(Unobserved):
             self._broken = True
 
 
+def began(run: str) -> datetime:
+    """Return when a run began, as the name of its log says without its ending; 1970 where that says nothing."""
+    try:
+        return datetime.strptime(run, _NAMED).replace(tzinfo=UTC)
+    except ValueError:
+        return datetime.fromtimestamp(0, UTC)
+
+
 def _drop_oldest(directory_fd: int) -> None:
-    logs = sorted(name for name in os.listdir(directory_fd) if Path(name).suffix == ".jsonl")
+    logs = sorted(name for name in os.listdir(directory_fd) if name.endswith(ENDING))
     for name in logs[: max(0, len(logs) - KEPT + 1)]:
         os.unlink(name, dir_fd=directory_fd)

@@ -74,6 +74,13 @@ class Source:
             prefix += "/"
         return cls(location.bucket, prefix, location.directory, text, exact)
 
+    def on_disk(self, *, several: bool) -> tuple[str | None, str]:
+        """Return the directory of its own that it has where there are `several` sources, if it has one.
+
+        And what of its keys does not show in their paths.
+        """
+        return (self.directory, "") if several else (None, self.prefix)
+
 
 def parse_sources(texts: Sequence[str]) -> tuple[Source, ...]:
     """Read several SOURCEs. Raises ConfigError, also where two of them would share one directory."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from sealift.errors import LocalStorageError
-from sealift.ledger import LEDGER, Changes, Entry, Ledger, Record
+from sealift.ledger import LEDGER, Changes, Entry, Ledger, Record, text_of
 from sealift.partial import unusable
 from sealift.sharding import Shard, named, shard_of
 
@@ -145,7 +145,7 @@ class Whole(Ledger):
             rows += [
                 (row[0], row[1] + number * _SEALS, row[2], row[3], row[4], row[5], row[6], row[7])
                 for row in ledger.entries(paths)
-                if self._counts(ledger, _text(row[2]))
+                if self._counts(ledger, text_of(row[2]))
             ]
         return sorted(rows)
 
@@ -264,10 +264,6 @@ def _indices(shards: Iterable[Shard]) -> dict[int, set[int]]:
 
 def _is_of(key: str, indices: dict[int, set[int]]) -> bool:
     return any(shard_of(key, count) in some for count, some in indices.items())
-
-
-def _text(stored: object) -> str:
-    return stored.decode("utf-8", "surrogateescape") if isinstance(stored, bytes) else str(stored)
 
 
 def _drop(directory: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Set as AbstractSet
 
 from sealift.destination import Destination, Segments
 from sealift.ledger import Entry, Ledger
-from sealift.localpath import all_ordinary
+from sealift.localpath import all_ordinary, encoded
 from sealift.model import ARCHIVED, RemoteObject
 
 
@@ -45,7 +45,7 @@ class Unchanged:
                 directories[path.rpartition("/")[0]].append((number, entry))
         for directory, found in directories.items():
             beginning = len(directory) + 1 if directory else 0
-            files = self._destination.files(_segments(directory), [_bytes(entry[0][beginning:]) for _, entry in found])
+            files = self._destination.files(_segments(directory), [encoded(entry[0][beginning:]) for _, entry in found])
             for (number, entry), file in zip(found, files, strict=True):
                 in_place[number] = file == entry[6:]
         return in_place
@@ -57,7 +57,7 @@ class Unchanged:
         names = "\0".join([path[beginning:] for path in paths])
         if "/" in names or {path[:beginning] for path in paths} != {paths[0][:beginning]}:
             return False
-        files = self._destination.files(_segments(directory), _bytes(names).split(b"\0"))
+        files = self._destination.files(_segments(directory), encoded(names).split(b"\0"))
         return files == [entry[6:] for entry in entries]
 
 
@@ -75,8 +75,4 @@ def _all_recorded(
 
 
 def _segments(directory: str) -> Segments:
-    return tuple(_bytes(directory).split(b"/")) if directory else ()
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
+    return tuple(encoded(directory).split(b"/")) if directory else ()

@@ -26,9 +26,9 @@ from sealift.checksum import Sums, crc_bytes, running_checksum
 from sealift.config import Settings
 from sealift.destination import OWN_DIRECTORY, Destination, File, Other, Segments
 from sealift.errors import ConfigError, Integrity, LocalStorageError, RunError
-from sealift.inspection import Open, Verdict, begin, inspect, judged, place_of, unreadable
+from sealift.inspection import Open, Verdict, begin, inspect, judged, unreadable
 from sealift.ledger import LEDGER, Ledger, Record
-from sealift.localpath import LocalPath
+from sealift.localpath import LocalPath, place_of
 from sealift.mirroring import repair as repaired
 from sealift.model import ByteRange, Finding, Flaw, Summary, Verification
 from sealift.planning import MIB

@@ -6,12 +6,13 @@ import heapq
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from sealift.errors import ConfigError
+from sealift.runlog import ENDING, began
 from sealift.sharding import named
 
 EXAMPLES = 20
@@ -100,7 +101,7 @@ class Run:
         return float(self.summary.get("seconds", last))
 
 
-def logs(directory: Path, pattern: str = "*.jsonl") -> list[Path]:
+def logs(directory: Path, pattern: str = f"*{ENDING}") -> list[Path]:
     """Return the logs in a directory of runs, the oldest first."""
     return sorted(path for path in directory.glob(pattern) if path.is_file())
 
@@ -113,7 +114,7 @@ def shard_of_log(path: Path) -> str:
 
 def read_run(path: Path) -> Run:
     """Read a log. Raises ConfigError where there is none."""
-    run = Run(path.stem, _time_of(path.stem), shard_of_log(path))
+    run = Run(path.stem, began(path.stem), shard_of_log(path))
     slowest: list[tuple[float, int, Mapping[str, Any]]] = []
     try:
         for number, line in enumerate(_lines(path)):
@@ -146,7 +147,7 @@ def glance(path: Path) -> Run:
         return read_run(path)
     if begin.get("event") != "began" or end.get("event") != "finished":
         return read_run(path)
-    run = Run(path.stem, _time_of(path.stem), shard_of_log(path))
+    run = Run(path.stem, began(path.stem), shard_of_log(path))
     _take(run, begin)
     _take(run, end)
     return run
@@ -217,10 +218,3 @@ def _added_up(run: Run) -> dict[str, Any]:
             for name in ("bytes", "get_requests", "kms_throttled", "s3_throttled", "retries")
         },
     }
-
-
-def _time_of(name: str) -> datetime:
-    try:
-        return datetime.strptime(name, "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC)
-    except ValueError:
-        return datetime.fromtimestamp(0, UTC)

@@ -11,6 +11,7 @@ from sealift.errors import ConfigError
 from sealift.locks import LOCK, is_held
 from sealift.partial import NOTE, NOTE_IN_WRITING
 from sealift.report.runs import logs
+from sealift.runlog import ENDING
 from sealift.shards import SHARDS, missing, open_to_read, part_of, present
 
 
@@ -71,7 +72,7 @@ def look(dest: Path, state: Path | None) -> State:
         Part(str(shard), tuple(logs(part_of(kept, shard) / "runs")), is_held(own / SHARDS / f"{shard.name}.lock"))
         for shard in shards
     ] or [Part("", tuple(logs(kept / "runs")), is_held(own / LOCK))]
-    every = sorted([*logs(kept / "runs"), *logs(kept / SHARDS, "*/runs/*.jsonl")], key=lambda path: path.name)
+    every = sorted([*logs(kept / "runs"), *logs(kept / SHARDS, f"*/runs/*{ENDING}")], key=lambda path: path.name)
     files, size = _files(kept, sharded=bool(shards))
     return State(
         kept,
