@@ -8,9 +8,9 @@ import pytest
 
 import sealift
 from sealift import AccessError, Adopt, Check, KmsSettings, StorageSettings
-from sealift.ledger import LEDGER, Ledger
+from sealift.ledger import LEDGER
 from tests.support.faultserver import Answer, FaultServer
-from tests.support.running import settings_for, tree
+from tests.support.running import recorded, settings_for, tree
 from tests.test_incremental import modified_ns, stamp
 
 pytestmark = pytest.mark.anyio
@@ -54,11 +54,6 @@ def put(path, body, modified=LATER):
     stamp(path, modified)
 
 
-def records(dest):
-    with Ledger.open_to_read(dest / ".sealift", pytest.fail) as ledger:
-        return {record.path: record for record in ledger.records()}
-
-
 # ── Files of another tool ───────────────────────────────────────────────────────────────────────────
 
 
@@ -72,7 +67,7 @@ async def test_a_file_whose_time_says_nothing_is_adopted_by_its_checksum(server,
 
     assert (first.up_to_date, first.get_requests, server.heads) == (1, 0, 1)
     assert (again.up_to_date, again.get_requests, server.heads) == (1, 0, 1)
-    record = records(tmp_path)["d/k"]
+    record = recorded(tmp_path)["d/k"]
     assert record.adopted
     assert record.checksum.startswith(f"{algorithm}:")
     assert record.mtime_ns == LATER == (tmp_path / "d/k").stat().st_mtime_ns
@@ -89,7 +84,7 @@ async def test_so_is_one_of_an_object_that_was_uploaded_in_parts(server, tmp_pat
     server.put("bucket", "k", BODY, checksum="CRC32", parts=PARTS, composite=composite)
     put(tmp_path / "k", BODY)
     assert (await mirror(server, tmp_path, **read)).get_requests == 0
-    assert records(tmp_path)["k"].adopted
+    assert recorded(tmp_path)["k"].adopted
 
 
 async def test_a_file_with_other_bytes_is_fetched_also_if_its_time_fits(server, tmp_path, read):
@@ -103,7 +98,7 @@ async def test_a_file_with_other_bytes_is_fetched_also_if_its_time_fits(server, 
 
     assert (summary.downloaded, summary.up_to_date, server.heads) == (3, 0, 2)
     assert set(tree(tmp_path).values()) == {b"right"}
-    assert not any(record.adopted for record in records(tmp_path).values())
+    assert not any(record.adopted for record in recorded(tmp_path).values())
 
 
 async def test_what_s3_has_no_checksum_of_is_fetched_and_can_be_told_from_then_on(server, tmp_path, read):
@@ -167,7 +162,7 @@ async def test_a_file_beside_its_directory_is_read_there_and_moves_back_when_tha
     put(tmp_path / "a%file", b"body")
     put(tmp_path / "a/b", b"body")
     beside = await mirror(server, tmp_path, **read)
-    assert (beside.up_to_date, set(records(tmp_path))) == (2, {"a%file", "a/b"})
+    assert (beside.up_to_date, set(recorded(tmp_path))) == (2, {"a%file", "a/b"})
 
     del server.objects["bucket", "a/b"]
     (tmp_path / "a/b").unlink()
@@ -178,7 +173,7 @@ async def test_a_file_beside_its_directory_is_read_there_and_moves_back_when_tha
 
     assert (back.up_to_date, back.get_requests) == (1, 0)
     assert tree(tmp_path) == {"a": b"body"}
-    assert set(records(tmp_path)) == {"a"}
+    assert set(recorded(tmp_path)) == {"a"}
 
 
 async def test_a_plan_foresees_it_and_changes_nothing(server, tmp_path, read):
@@ -212,12 +207,12 @@ async def test_what_the_ledger_knows_is_read_and_nobody_is_asked(server, tmp_pat
     for key, checksum in {"a": "CRC32", "b": "SHA256", "c": ""}.items():
         server.put("bucket", key, BODY, checksum=checksum)
     await mirror(server, tmp_path)
-    before, heads = records(tmp_path), server.heads
+    before, heads = recorded(tmp_path), server.heads
 
     again = await mirror(server, tmp_path, check=Check.CHECKSUM)
 
     assert (again.up_to_date, again.get_requests, server.heads) == (3, 0, heads)
-    assert records(tmp_path) == before
+    assert recorded(tmp_path) == before
 
 
 async def test_damage_that_leaves_size_and_time_as_they_are_is_found_and_mended(server, tmp_path):
@@ -249,7 +244,7 @@ async def test_a_file_that_was_only_touched_is_not_fetched_and_nobodys_but_its_o
     again = await mirror(server, tmp_path)
 
     assert (touched.get_requests, again.get_requests, server.heads) == (0, 0, 0)
-    record = records(tmp_path)["k"]
+    record = recorded(tmp_path)["k"]
     assert (record.mtime_ns, record.adopted) == (LATER, True)
 
 
@@ -265,11 +260,11 @@ async def test_a_record_without_a_checksum_gets_one(server, tmp_path):
     server.put("bucket", "k", b"body", checksum="CRC32")
     put(tmp_path / "k", b"body", modified_ns(server.find("bucket", "k")))
     await mirror(server, tmp_path)
-    assert records(tmp_path)["k"].checksum is None
+    assert recorded(tmp_path)["k"].checksum is None
 
     assert (await mirror(server, tmp_path, check=Check.CHECKSUM)).get_requests == 0
 
-    assert records(tmp_path)["k"].checksum.startswith("CRC32:")
+    assert recorded(tmp_path)["k"].checksum.startswith("CRC32:")
 
 
 async def test_with_force_nothing_is_read(server, tmp_path, read):
@@ -283,7 +278,7 @@ async def test_by_size_and_time_alone_nothing_is_adopted(server, tmp_path):
     server.put("bucket", "k", b"body", checksum="CRC32")
     put(tmp_path / "k", b"body", modified_ns(server.find("bucket", "k")))
     summary = await mirror(server, tmp_path, check=Check.SIZE_MTIME, adopt=Adopt.VERIFY)
-    assert (summary.up_to_date, server.heads, records(tmp_path)) == (1, 0, {})
+    assert (summary.up_to_date, server.heads, recorded(tmp_path)) == (1, 0, {})
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="everything may be read by root")

@@ -16,9 +16,8 @@ from sealift.config import Check, StorageSettings
 from sealift.ledger import LEDGER, Ledger
 from sealift.listing import list_prefix
 from tests.support.faultserver import FaultServer, FaultServerThread, Hold, OverwriteNow
-from tests.support.running import Watcher, settings_for, tree
+from tests.support.running import Watcher, fill, recorded, settings_for, tree
 from tests.support.smalldisk import small_tmpfs
-from tests.test_mirroring import fill
 
 pytestmark = pytest.mark.anyio
 
@@ -44,12 +43,6 @@ async def mirror(server, dest, *sources, observer=None, **storage):
     return await sealift.mirror(sources or ["s3://bucket"], dest, settings, observer=observer)
 
 
-def recorded(directory):
-    """What the ledger says, by path."""
-    with Ledger.open_to_read(directory, pytest.fail) as ledger:
-        return {record.path: record for record in ledger.records()}
-
-
 def stamp(path, modified):
     os.utime(path, ns=(modified, modified))
 
@@ -60,7 +53,7 @@ def modified_ns(stored):
 
 async def test_every_file_is_recorded_and_the_next_run_asks_for_none(server, tmp_path):
     first = await mirror(server, tmp_path)
-    rows = recorded(tmp_path / ".sealift")
+    rows = recorded(tmp_path)
     again = await mirror(server, tmp_path)
 
     assert (first.downloaded, again.up_to_date, again.get_requests) == (5, 5, 0)
@@ -68,7 +61,7 @@ async def test_every_file_is_recorded_and_the_next_run_asks_for_none(server, tmp
     row, stored = rows["x/%empty/y"], server.find("bucket", "x//y")
     assert (row.key, row.size, row.etag, row.seal.bucket, row.adopted) == ("x//y", 3, stored.etag, "bucket", False)
     assert (row.local_size, row.mtime_ns) == (3, (tmp_path / "x/%empty/y").stat().st_mtime_ns)
-    assert recorded(tmp_path / ".sealift") == rows
+    assert recorded(tmp_path) == rows
 
 
 async def test_an_overwrite_within_the_same_second_and_of_the_same_size_is_fetched(server, tmp_path):
@@ -79,18 +72,18 @@ async def test_an_overwrite_within_the_same_second_and_of_the_same_size_is_fetch
     again = await mirror(server, tmp_path)
 
     assert (again.downloaded, tree(tmp_path)["a.csv"]) == (1, b"A")
-    assert recorded(tmp_path / ".sealift")["a.csv"].etag == server.find("bucket", "a.csv").etag
+    assert recorded(tmp_path)["a.csv"].etag == server.find("bucket", "a.csv").etag
 
 
 async def test_by_size_and_time_alone_it_is_not_seen_and_what_the_ledger_knows_stays(server, tmp_path):
     await mirror(server, tmp_path)
-    rows = recorded(tmp_path / ".sealift")
+    rows = recorded(tmp_path)
     server.put("bucket", "a.csv", b"A", last_modified=server.find("bucket", "a.csv").last_modified)
 
     again = await mirror(server, tmp_path, check=Check.SIZE_MTIME)
 
     assert again.up_to_date == 5
-    assert recorded(tmp_path / ".sealift") == rows
+    assert recorded(tmp_path) == rows
 
 
 async def test_a_file_that_somebody_has_changed_is_fetched_again(server, tmp_path):
@@ -119,23 +112,23 @@ async def test_what_another_tool_has_fetched_is_adopted_by_size_and_time(server,
         stamp(path, modified_ns(server.find("bucket", key)))
 
     first = await mirror(server, tmp_path)
-    rows = recorded(tmp_path / ".sealift")
+    rows = recorded(tmp_path)
     stamp(tmp_path / "a.csv", 10**18)
     again = await mirror(server, tmp_path)
 
     assert (first.up_to_date, first.downloaded) == (2, 3)
     assert {path for path, row in rows.items() if row.adopted} == {"a.csv", "d/b.csv"}
     assert (again.up_to_date, again.downloaded) == (4, 1)
-    assert not recorded(tmp_path / ".sealift")["a.csv"].adopted
+    assert not recorded(tmp_path)["a.csv"].adopted
 
 
 async def test_a_file_that_gives_way_to_a_directory_keeps_its_record(server, tmp_path):
     fill(server, {"k": b"file"})
     await mirror(server, tmp_path)
-    before = recorded(tmp_path / ".sealift")["k"]
+    before = recorded(tmp_path)["k"]
     fill(server, {"k/below": b"x"})
     await mirror(server, tmp_path)
-    rows = recorded(tmp_path / ".sealift")
+    rows = recorded(tmp_path)
 
     assert "k" not in rows
     assert rows["k%file"] == before._replace(path="k%file")
@@ -144,7 +137,7 @@ async def test_a_file_that_gives_way_to_a_directory_keeps_its_record(server, tmp
     (tmp_path / "k").rmdir()
     again = await mirror(server, tmp_path)
     assert again.get_requests == 0
-    assert recorded(tmp_path / ".sealift")["k"] == before
+    assert recorded(tmp_path)["k"] == before
 
 
 async def test_a_bucket_can_be_mirrored_from_its_copy_and_is_known_by_the_new_name(server, tmp_path):
@@ -157,7 +150,7 @@ async def test_a_bucket_can_be_mirrored_from_its_copy_and_is_known_by_the_new_na
     again = await mirror(server, tmp_path, "s3://copy")
 
     assert again.get_requests == 0
-    assert {row.seal.bucket for path, row in recorded(tmp_path / ".sealift").items() if path != "empty/"} == {"copy"}
+    assert {row.seal.bucket for path, row in recorded(tmp_path).items() if path != "empty/"} == {"copy"}
 
 
 @pytest.mark.parametrize("order", ["key", "shuffled"])
@@ -169,7 +162,7 @@ async def test_listings_in_any_order_and_by_several_listers_find_every_record(se
     again = await mirror(server, tmp_path)
 
     assert (again.up_to_date, again.get_requests) == (105, 0)
-    assert len(recorded(tmp_path / ".sealift")) == 105
+    assert len(recorded(tmp_path)) == 105
 
 
 async def test_a_lost_or_damaged_ledger_costs_nothing_but_what_it_knew(server, tmp_path):
@@ -184,7 +177,7 @@ async def test_a_lost_or_damaged_ledger_costs_nothing_but_what_it_knew(server, t
 
     assert second.get_requests == third.get_requests == 0
     assert any("was damaged" in note for note in watcher.notes)
-    assert {path: row.etag for path, row in recorded(tmp_path / ".sealift").items() if path != "empty/"} == {
+    assert {path: row.etag for path, row in recorded(tmp_path).items() if path != "empty/"} == {
         path: server.find("bucket", key).etag for key, path in zip(BODIES, FILES, strict=True) if path != "empty/"
     }
 
@@ -200,7 +193,7 @@ async def test_a_ledger_that_was_cut_short_costs_nothing_but_what_it_knew(server
     third = await mirror(server, tmp_path)
 
     assert (second.get_requests, second.up_to_date, third.get_requests, third.up_to_date) == (0, 205, 0, 205)
-    assert recorded(tmp_path / ".sealift").keys() | {"empty/"} == tree(tmp_path).keys()
+    assert recorded(tmp_path).keys() | {"empty/"} == tree(tmp_path).keys()
 
 
 async def test_what_was_changed_while_there_was_no_ledger_is_told_by_size_and_time(server, tmp_path):
@@ -237,7 +230,7 @@ async def test_ledger_and_logs_can_be_kept_elsewhere(server, tmp_path):
     again = await mirror(server, dest, state=state)
 
     assert again.get_requests == 0
-    assert len(recorded(state)) == 5
+    assert len(recorded(dest, state)) == 5
     assert len(list((state / "runs").iterdir())) == 2
     assert sorted(path.name for path in (dest / ".sealift").iterdir()) == ["lock", "partial"]
 
@@ -306,7 +299,7 @@ async def test_a_disk_that_gets_full_in_a_batch_of_records_costs_records_and_no_
     assert raised.value.code == "DiskFull"
     assert len(complete) > 1
     assert again.get_requests == 804 - len(complete.keys() - {"empty/"})
-    assert recorded(dest / ".sealift").keys() | {"empty/"} == tree(dest).keys()
+    assert recorded(dest).keys() | {"empty/"} == tree(dest).keys()
 
 
 async def test_a_disk_that_files_have_filled_up_has_room_for_no_record_of_what_is_not_there(server, tmp_path):
@@ -315,7 +308,7 @@ async def test_a_disk_that_files_have_filled_up_has_room_for_no_record_of_what_i
         with pytest.raises(LocalStorageError):
             await mirror(server, disk)
         there = tree(disk)
-        rows = recorded(disk / ".sealift")
+        rows = recorded(disk)
         assert set(rows) - {"empty/"} <= there.keys()
         assert all(len(body) == 9000 for path, body in there.items() if path.startswith("many/"))
         for path in there:
@@ -347,7 +340,7 @@ async def test_a_plan_beside_a_mirror_disturbs_it_in_nothing(server, tmp_path):
 
     assert forecast.to_download >= 1
     assert summaries[0].downloaded == 5
-    assert len(recorded(tmp_path / ".sealift")) == 5
+    assert len(recorded(tmp_path)) == 5
 
 
 async def test_an_object_that_is_overwritten_between_listing_and_get_is_recorded_as_what_came(server, tmp_path):
@@ -358,7 +351,7 @@ async def test_an_object_that_is_overwritten_between_listing_and_get_is_recorded
 
     assert (first.downloaded, first.failed, again.get_requests) == (5, 0, 0)
     assert tree(tmp_path) == FILES | {"a.csv": b"later"}
-    row, stored = recorded(tmp_path / ".sealift")["a.csv"], server.find("bucket", "a.csv")
+    row, stored = recorded(tmp_path)["a.csv"], server.find("bucket", "a.csv")
     assert (row.etag, row.size, row.mtime_ns) == (stored.etag, 5, (tmp_path / "a.csv").stat().st_mtime_ns)
 
 
@@ -398,7 +391,7 @@ async def test_a_time_that_neither_ledger_nor_file_system_can_hold_ends_no_run(s
     summary = await mirror(server, tmp_path)
 
     assert summary.failed == 0
-    assert recorded(tmp_path / ".sealift")["later"].mtime_ns == 2**63 - 1
+    assert recorded(tmp_path)["later"].mtime_ns == 2**63 - 1
 
 
 def test_the_command_lines_options_do_what_they_say(tmp_path):

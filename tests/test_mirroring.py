@@ -61,7 +61,7 @@ from tests.support.faultserver import (
     WrongLength,
 )
 from tests.support.faultserver.wire import xml_response
-from tests.support.running import Watcher, partials, settings_for, tree
+from tests.support.running import Watcher, fill, mirror, partials, settings_for, tree
 from tests.support.servicequotas import applied, refused, service_quotas
 from tests.support.smalldisk import small_tmpfs
 
@@ -78,16 +78,7 @@ async def server():
         yield server
 
 
-def fill(server: FaultServer, bodies: dict[str, bytes]) -> None:
-    for key, body in bodies.items():
-        server.put("bucket", key, body)
-
-
 KMS_SLOW_DOWN = Answer(503, "SlowDown", "Please reduce your request rate for operations involving AWS KMS.")
-
-
-async def mirror(server, dest, *sources, observer=None, **settings):
-    return await sealift.mirror(sources or ["s3://bucket"], dest, settings_for(server, **settings), observer=observer)
 
 
 @pytest.fixture(autouse=True)

@@ -13,8 +13,7 @@ from sealift import ConfigError, Filter, SelectionSettings, SourceError, Storage
 from sealift.model import Ending
 from sealift.naming import BATCH, Names
 from tests.support.faultserver import FaultServer, FaultServerThread
-from tests.support.running import Watcher, partials, settings_for, tree
-from tests.test_mirroring import fill
+from tests.support.running import Watcher, fill, partials, settings_for, tree
 
 pytestmark = pytest.mark.anyio
 

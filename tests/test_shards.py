@@ -25,9 +25,8 @@ from sealift.sharding import Shard
 from sealift.shards import begin_part, missing, open_to_read, part_of, present, unite
 from sealift.tally import Observers, Tally
 from tests.support.faultserver import FaultServer, FaultServerThread, Generated, Hold, ResetAfter
-from tests.support.running import Watcher, partials, settings_for, tree
+from tests.support.running import Watcher, fill, partials, settings_for, tree
 from tests.test_ledger import record
-from tests.test_mirroring import fill
 
 pytestmark = pytest.mark.anyio
 

@@ -13,7 +13,7 @@ from sealift.ledger import Ledger
 from sealift.planning import MIB
 from tests.support.faultserver import Answer, Call, FaultServer, FlipBit, Generated, OtherRange, ResetAfter
 from tests.support.faultserver.sums import checksum_of
-from tests.support.running import Watcher, partials, settings_for, tree
+from tests.support.running import Watcher, mirror, partials, settings_for, tree
 
 pytestmark = pytest.mark.anyio
 
@@ -39,12 +39,6 @@ async def server():
 @pytest.fixture(params=list(TransportChoice)[1:], ids=str)
 def transport(request):
     return request.param
-
-
-async def mirror(server, dest, *, transfer=None, observer=None, **how):
-    storage = how.pop("storage", None)
-    settings = settings_for(server, transfer=transfer, storage=storage, **how)
-    return await sealift.mirror(["s3://bucket"], dest, settings, observer=observer)
 
 
 def recorded(dest, path):

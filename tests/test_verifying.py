@@ -31,8 +31,7 @@ from sealift.reading import Reading
 from sealift.sharding import Shard, parse_shard
 from tests.support.faultserver import Answer, FaultServer, Generated
 from tests.support.keys import remote
-from tests.support.running import settings_for, tree
-from tests.test_mirroring import fill
+from tests.support.running import fill, mirror, settings_for, tree
 
 pytestmark = pytest.mark.anyio
 
@@ -73,10 +72,6 @@ async def server():
 async def dest(server, tmp_path):
     await mirror(server, tmp_path)
     return tmp_path
-
-
-async def mirror(server, dest, *sources, **more):
-    await sealift.mirror(sources or ["s3://bucket"], dest, settings_for(server, **more))
 
 
 async def verify(dest, *prefixes, server=None, repair=False, settings=None, observer=None):

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+import sealift
 from sealift import (
     ConnectionSettings,
     KmsSettings,
+    Observer,
     RetrySettings,
     SelectionSettings,
     Settings,
     StorageSettings,
+    Summary,
     TransferSettings,
 )
 from sealift.errors import ObjectError
+from sealift.ledger import Ledger, Record
 from sealift.model import Outcome, PaceSample
 from sealift.tally import Unobserved
 from tests.support.faultserver import FaultServer
@@ -44,6 +52,25 @@ def settings_for(
         kms=kms or KmsSettings(),
         retry=retry,
     )
+
+
+def fill(server: FaultServer, bodies: Mapping[str, bytes], bucket: str = "bucket") -> None:
+    """Put objects into a bucket."""
+    for key, body in bodies.items():
+        server.put(bucket, key, body)
+
+
+async def mirror(
+    server: FaultServer, dest: Path, *sources: str, observer: Observer | None = None, **settings: Any
+) -> Summary:
+    """Mirror the whole bucket, or some sources."""
+    return await sealift.mirror(sources or ["s3://bucket"], dest, settings_for(server, **settings), observer=observer)
+
+
+def recorded(dest: Path, state: Path | None = None) -> dict[str, Record]:
+    """What the ledger of a destination says, by path."""
+    with Ledger.open_to_read(state or dest / ".sealift", pytest.fail) as ledger:
+        return {record.path: record for page in ledger.pages() for record in page}
 
 
 def tree(root: Path) -> dict[str, bytes]:
