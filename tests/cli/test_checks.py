@@ -62,7 +62,7 @@ def test_it_says_how_far_it_is() -> None:
     seen = checks(io.StringIO(), Stops())
     seen.expected(4, 2048)
     seen.looked_at(1, 1024)
-    assert seen.sentence(0.0).startswith("1 of 4 objects, 1.0 KiB of 2.0 KiB")
+    assert seen.sentence(0.0).startswith("1 of 4 files, 1.0 KiB of 2.0 KiB")
 
 
 def test_the_sum_names_what_there_is() -> None:

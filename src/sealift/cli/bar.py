@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from tqdm import tqdm
@@ -25,10 +26,18 @@ class _Tqdm(_Base):
 _Tqdm.set_lock(threading.RLock())  # tqdm's own lock spans processes, which costs a semaphore of the system's
 
 
+LEAST = 6
+"""Columns that a bar takes, at the least, before facts are left out for it: a sixth of the work is seen then."""
+
+_AROUND = len("100% || ")
+
+
 class Bar:
-    """A bar of bytes, `scaled` by their total, with a sentence at its end; or the sentence alone."""
+    """A bar of bytes, `scaled` by their total, with facts at its end; or the facts alone."""
 
     def __init__(self, stream: Unbreakable, *, scaled: bool) -> None:
+        self._stream = stream
+        self._taken = LEAST + _AROUND if scaled else 0
         self._tqdm = _Tqdm(
             total=0,
             file=cast("io.TextIOBase", stream),
@@ -38,8 +47,9 @@ class Bar:
             disable=False,
         )
 
-    def show(self, done: int, total: int, sentence: str) -> None:
-        """Draw the bar anew."""
+    def show(self, done: int, total: int, facts: Sequence[str]) -> None:
+        """Draw the bar anew. Of facts for which the terminal is too narrow the longest are left out."""
+        sentence = fitting(facts, self._stream.columns - self._taken)
         # One at the least: without a total tqdm has another layout.
         self._tqdm.total = max(done, total, 1)
         self._tqdm.n = max(done, 0)
@@ -57,3 +67,11 @@ class Bar:
     def close(self) -> None:
         """Take the bar off the terminal for good."""
         self._tqdm.close()
+
+
+def fitting(facts: Sequence[str], columns: int) -> str:
+    """Return as many of the facts as fit, in their order."""
+    left = list(facts)
+    while left and len(", ".join(left)) > columns:
+        left.remove(max(left, key=len))
+    return ", ".join(left)

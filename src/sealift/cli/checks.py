@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from sealift.cli.console import Console, StandardOutputClosed
 from sealift.cli.layers import Display
 from sealift.cli.progress import Progress, Style
-from sealift.cli.quantities import count, duration, rate, size
+from sealift.cli.quantities import count, duration, files, rate, size
 from sealift.cli.summary import aligned, failures_by_error
 from sealift.errors import LocalStorageError
 from sealift.model import Finding, Flaw, Verification
@@ -48,6 +48,9 @@ class Checks(Progress, Onlooker):
             except (StandardOutputClosed, LocalStorageError) as error:
                 self.error = error
                 self._stop()
+
+    def _of_all(self, number: int) -> str:
+        return files(number)
 
     def verified(self, verification: Verification) -> None:
         """See `Onlooker.verified`."""

@@ -13,6 +13,9 @@ from typing import Literal, Protocol, TextIO
 from sealift.cli.printable import printable
 from sealift.errors import LocalStorageError
 
+_COLUMNS = 80
+"""How wide a terminal is that does not tell."""
+
 Level = Literal["info", "warning", "error"]
 
 
@@ -149,6 +152,14 @@ class Unbreakable:
     def isatty(self) -> bool:
         """Whether it is a terminal."""
         return self._stream is not None and self._stream.isatty()
+
+    @property
+    def columns(self) -> int:
+        """How wide the terminal is, as far as it tells."""
+        try:
+            return os.get_terminal_size(-1 if self._stream is None else self._stream.fileno()).columns or _COLUMNS
+        except (OSError, ValueError):
+            return _COLUMNS
 
     def fileno(self) -> int:
         """See `TextIO.fileno`; tqdm asks it for the terminal's width."""

@@ -167,7 +167,7 @@ class Progress(Unobserved):
 
                 self._bar = Bar(self._console.stderr, scaled=not self._planning)
                 self._console.drawing = self._bar
-            self._bar.show(self._done, self._total, self.sentence(now))
+            self._bar.show(self._done, self._total, self.facts(now))
         elif self.style == "lines":
             self._console.err(
                 f"sealift: {self.sentence(now)}",
@@ -188,18 +188,26 @@ class Progress(Unobserved):
 
     def sentence(self, now: float) -> str:
         """Say how far the run is at time `now`, in seconds of the clock."""
+        return ", ".join(self.facts(now))
+
+    def facts(self, now: float) -> list[str]:
+        """Return what `sentence` says."""
         if self._planning:
             facts = [f"{objects(self._listed)} listed", f"{count(self._to_fetch)} to fetch", size(self._total)]
         else:
             facts = [
-                f"{count(self._ended)} of {objects(self._listed)}",
+                f"{count(self._ended)} of {self._of_all(self._listed)}",
                 f"{size(self._done)} of {size(max(self._total, self._done))}",
                 *self._pace(now),
             ]
         facts += self._throttling()
         if self._failed:
             facts.append(f"{count(self._failed)} failed")
-        return ", ".join(facts)
+        return facts
+
+    def _of_all(self, number: int) -> str:
+        """Return so many of what the run is about."""
+        return objects(number)
 
     def _pace(self, now: float) -> list[str]:
         """Return the rate of the last seconds, and how long the rest would take at it.

@@ -13,6 +13,11 @@ def objects(number: int) -> str:
     return f"{number:,} object" if number == 1 else f"{number:,} objects"
 
 
+def files(number: int) -> str:
+    """`1 file`, `12,345 files`."""
+    return f"{number:,} file" if number == 1 else f"{number:,} files"
+
+
 def gets(number: int) -> str:
     """`1 GET`, `128 GETs`."""
     return f"{number:,} GET" if number == 1 else f"{number:,} GETs"
