@@ -16,29 +16,23 @@ from pathlib import Path
 import pytest
 
 from sealift.cli import main
-from tests.support.faultserver import Answer, FaultServer, FaultServerThread, Generated
+from tests.support.faultserver import Answer, FaultServer, Generated
 from tests.support.running import tree
 from tests.support.sandbox import require_sandbox
 
 BODIES = {"p/a.txt": b"one", "p/deep/b.bin": b"two"}
 
 
-@pytest.fixture(scope="module")
-def filled() -> Iterator[FaultServer]:
-    with FaultServerThread() as server:
-        for key, body in BODIES.items():
-            server.put("bucket", key, body)
-        server.put("bucket", "large", Generated(300_000, seed=1))
-        server.put("bucket", "odd\x1b[2J", b"a key that commands a terminal")
-        server.put("closed", "k", b"")
-        server.fault(op="get", bucket="closed", do=Answer(403, "AccessDenied", "Access Denied"), times=None)
-        yield server
-
-
 @pytest.fixture
-def server(filled: FaultServer, monkeypatch: pytest.MonkeyPatch) -> FaultServer:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", filled.url)
-    return filled
+def server(server: FaultServer) -> FaultServer:
+    """With objects of all kinds."""
+    for key, body in BODIES.items():
+        server.put("bucket", key, body)
+    server.put("bucket", "large", Generated(300_000, seed=1))
+    server.put("bucket", "odd\x1b[2J", b"a key that commands a terminal")
+    server.put("closed", "k", b"")
+    server.fault(op="get", bucket="closed", do=Answer(403, "AccessDenied", "Access Denied"), times=None)
+    return server
 
 
 # ── The verbs ───────────────────────────────────────────────────────────────────────────────────────

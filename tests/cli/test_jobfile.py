@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime, time, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -281,8 +282,8 @@ def in_berlin(monkeypatch: pytest.MonkeyPatch):
     clock.tzset()
 
 
-def left(began: datetime, now: datetime, **limits: object) -> float | None:
-    job = Job(name="a", sources=(), dest=Path(), settings=Settings(), **limits)  # type: ignore[arg-type]
+def left(began: datetime, now: datetime, **limits: Any) -> float | None:
+    job = Job(name="a", sources=(), dest=Path(), settings=Settings(), **limits)
     return job.seconds_left(began, now)
 
 

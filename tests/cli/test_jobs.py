@@ -7,14 +7,13 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sealift.cli import main
-from tests.support.faultserver import Answer, Call, Exchange, FaultServer, FaultServerThread, Hold, Stall
+from tests.support.faultserver import Answer, Call, Exchange, FaultServer, Hold, Stall
 from tests.support.running import tree
 
 Captured = pytest.CaptureFixture[str]
@@ -24,12 +23,11 @@ TOLD = [sys.executable, "-c", "import sys; open(sys.argv[1], 'w').write(sys.stdi
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultServer]:
-    with FaultServerThread() as server:
-        for name in ("a", "b", "c"):
-            server.put("bucket", f"{name}/{name}.txt", name.encode())
-        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
-        yield server
+def server(server: FaultServer) -> FaultServer:
+    """With what the jobs mirror."""
+    for name in ("a", "b", "c"):
+        server.put("bucket", f"{name}/{name}.txt", name.encode())
+    return server
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sealift.cli import main
-from tests.support.faultserver import FaultServerThread
+from tests.support.faultserver import FaultServer
 
 ROLE = "arn:aws:iam::111122223333:role/nightly"
 KEY = "arn:aws:kms:us-east-1:444455556666:key/1234abcd-12ab-34cd-56ef-1234567890ab"
@@ -68,16 +68,12 @@ def test_options_may_be_given_several_times(capsys: pytest.CaptureFixture[str]) 
     assert '"kms:EncryptionContext:aws:s3:arn": "arn:aws:s3:::bucket/p/*"' in written
 
 
-def test_the_keys_are_found_out_where_none_is_named(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with FaultServerThread() as server:
-        server.put("bucket", "p/x", b"x", kms_key=KEY)
-        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
-        assert main(["policy", "s3://bucket/p", "--principal", ROLE, "--format", "json", "--sample", "5"]) == 0
-        assert json.loads(capsys.readouterr().out)["documents"][1]["resources"] == [KEY]
-        assert main(["policy", "s3://nowhere/p/", "--principal", ROLE]) == 5
-        assert capsys.readouterr().out == ""
+def test_the_keys_are_found_out_where_none_is_named(server: FaultServer, capsys: pytest.CaptureFixture[str]) -> None:
+    server.put("bucket", "p/x", b"x", kms_key=KEY)
+    assert main(["policy", "s3://bucket/p", "--principal", ROLE, "--format", "json", "--sample", "5"]) == 0
+    assert json.loads(capsys.readouterr().out)["documents"][1]["resources"] == [KEY]
+    assert main(["policy", "s3://nowhere/p/", "--principal", ROLE]) == 5
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,17 +17,10 @@ from sealift.cli import main
 from sealift.destination import Destination
 from sealift.errors import SourceError
 from sealift.model import Summary
-from tests.support.faultserver import Answer, FaultServer, FaultServerThread, Generated, Stall
+from tests.support.faultserver import Answer, FaultServer, Generated, Stall
 from tests.support.nights import SECOND, logged, two_nights
 
 Captured = pytest.CaptureFixture[str]
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultServer]:
-    with FaultServerThread() as server:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
-        yield server
 
 
 # ── status ──────────────────────────────────────────────────────────────────────────────────────────

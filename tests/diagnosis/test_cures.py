@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from sealift.denial import KINDS, PLAIN, Denial
@@ -23,15 +25,15 @@ WHERE = {
 }
 
 
-def case(action: str = "s3:GetObject", source: str = "s3://amzn-s3-demo-bucket/data/", **more: object) -> Case:
-    fields: dict[str, object] = {
+def case(action: str = "s3:GetObject", source: str = "s3://amzn-s3-demo-bucket/data/", **more: Any) -> Case:
+    fields: dict[str, Any] = {
         "link": "object",
         "action": action,
         "caller": ROLE,
         "principal": Principal.parse(ROLE),
         "scope": Scope.parse(source, partition="aws", behind="amzn-s3-demo-bucket"),
     }
-    return Case(**(fields | more))  # type: ignore[arg-type]
+    return Case(**(fields | more))
 
 
 @pytest.mark.parametrize("kind", KINDS)

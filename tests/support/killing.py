@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.support.faultserver import FaultServer
@@ -66,8 +67,12 @@ class Killer:
         status, and how many were killed."""
         sent, killed = self._server.body_bytes, 0
         with self.started() as process:
+
+            def due(moment: int) -> bool:
+                return bool(children(process.pid)) and self._sent(sent) >= moment
+
             for moment in moments:
-                wait(process, lambda moment=moment: bool(children(process.pid)) and self._sent(sent) >= moment)  # type: ignore[misc]
+                wait(process, partial(due, moment))
                 if workers := children(process.pid):
                     with suppress(ProcessLookupError):
                         os.kill(self._random.choice(workers), signal.SIGKILL)

@@ -10,7 +10,7 @@ from typing import Any
 
 with warnings.catch_warnings():  # it leaves files open, and imports pkg_resources
     warnings.simplefilter("ignore")
-    import parliament  # type: ignore[import-untyped]
+    import parliament  # type: ignore[import-untyped]  # it has no types
 
 _POINT = re.compile(r'"arn:aws:s3:[a-z0-9-]+:[0-9]{12}:accesspoint/([a-z0-9-]+)(?:/object)?')
 

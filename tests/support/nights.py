@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from sealift.errors import SealiftError
 from sealift.model import Ending, KmsUse, Outcome, PaceSample, Summary
@@ -51,9 +52,9 @@ def fetched(key: str, size: int = 1000, seconds: float = 0.1, *, replaced: bool 
     return Outcome(Ending.DOWNLOADED, "bucket", key, size, path=key, seconds=seconds, replaced=replaced)
 
 
-def sample(at: float, **what: object) -> PaceSample:
+def sample(at: float, **what: Any) -> PaceSample:
     """A second of a run."""
-    return PaceSample(at=at, seconds=1.0, bytes=1_000_000, objects=10, **what)  # type: ignore[arg-type]
+    return PaceSample(at=at, seconds=1.0, bytes=1_000_000, objects=10, **what)
 
 
 def two_nights(dest: Path) -> list[Path]:

@@ -10,6 +10,7 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import cast
 
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER of no seconds: closing then resets the connection."""
@@ -86,7 +87,7 @@ async def listening(
         peer.count += 1
         peer.accepted.put_nowait(side)
         if deaf:
-            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            cast("asyncio.Transport", writer.transport).pause_reading()
 
     server = await asyncio.start_server(accept, host, port, ssl=context)
     peer = Peer(host, server.sockets[0].getsockname()[1])

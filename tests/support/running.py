@@ -40,10 +40,10 @@ def settings_for(
     storage: StorageSettings | None = None,
     kms: KmsSettings | None = None,
     retry: RetrySettings = QUICK,
-    **connection: object,
+    **connection: Any,
 ) -> Settings:
     """Settings that reach `server`, with quick retries."""
-    reached = replace(ConnectionSettings(endpoint_url=server.url), **connection)  # type: ignore[arg-type]
+    reached = replace(ConnectionSettings(endpoint_url=server.url), **connection)
     return Settings(
         connection=reached,
         transfer=transfer or TransferSettings(),

@@ -33,7 +33,8 @@ class Stepped(Coroutine[Any, Any, Any]):
         self._inside.close()
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        return self._inside.__await__()  # type: ignore[no-any-return]
+        inside: Generator[Any, Any, Any] = self._inside.__await__()
+        return inside
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inside, name)
