@@ -70,8 +70,9 @@ class Sample(Unobserved):
         """Whether there are no others."""
         return self._objects == len(self._chosen)
 
-    def planned(self, remote: RemoteObject, path: str, size: int, gets: int) -> None:  # noqa: ARG002
+    def planned(self, remote: RemoteObject, path: str, size: int, gets: int) -> None:
         """See `Observer.planned`."""
+        del path
         if not gets:
             return
         requests = requests_for(remote, size, gets)

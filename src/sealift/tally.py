@@ -78,8 +78,9 @@ class Unobserved:
     def ended(self, outcome: Outcome) -> None:
         """See `Observer.ended`."""
 
-    def in_place(self, objects: int, outcomes: Callable[[], Iterator[Outcome]]) -> None:  # noqa: ARG002
+    def in_place(self, objects: int, outcomes: Callable[[], Iterator[Outcome]]) -> None:
         """See `Observer.in_place`: `ended` hears of each."""
+        del objects
         for outcome in outcomes():
             self.ended(outcome)
 

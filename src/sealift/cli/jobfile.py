@@ -98,8 +98,8 @@ def _wrong(text: str) -> PydanticCustomError:
     return PydanticCustomError("sealift", "{text}", {"text": text})
 
 
-def _validated(read: Callable[[object], object]) -> Any:  # noqa: ANN401 - a type, as pydantic wants it
-    """Return the type of what `read` makes of TOML's value; it raises ConfigError."""
+def _validated(read: Callable[[object], object]) -> object:
+    """Return the type, as pydantic takes it, of what `read` makes of TOML's value; it raises ConfigError."""
 
     def validate(value: object) -> object:
         try:
@@ -110,7 +110,8 @@ def _validated(read: Callable[[object], object]) -> Any:  # noqa: ANN401 - a typ
     return Annotated[Any, BeforeValidator(validate)]
 
 
-def _option(option: Option) -> Any:  # noqa: ANN401 - see `_validated`
+def _option(option: Option) -> object:
+    """Return the type of a setting, as pydantic takes it."""
     return _validated(lambda value: read_value(option, value))
 
 
@@ -220,7 +221,10 @@ class _File(BaseModel):
     jobs: dict[str, dict[str, Any]]
 
 
-def read_jobs(path: Path, environ: Mapping[str, str], given: Layer = Layer()) -> Jobs:  # noqa: B008 - it is frozen
+_NO_OPTIONS = Layer()
+
+
+def read_jobs(path: Path, environ: Mapping[str, str], given: Layer = _NO_OPTIONS) -> Jobs:
     """Read the file at `path`, for a run with the options `given`. Raises ConfigError, most of all JobFileError."""
     return _Reader(path, environ, given).read()
 

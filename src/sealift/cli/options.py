@@ -225,7 +225,7 @@ def _setting(
     name: str,
     kind: Kind,
     group: str,
-    help: str,  # noqa: A002 - what argparse calls it
+    says: str,
     *,
     default: str = "",
     short: str = "",
@@ -237,7 +237,7 @@ def _setting(
         name=name,
         kind=kind,
         group=group,
-        help=help,
+        help=says,
         default=default,
         place=(section, field),
         short=short,
