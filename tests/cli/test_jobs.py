@@ -209,6 +209,19 @@ def test_a_file_that_is_wrong_runs_nothing(server: FaultServer, file: Path, caps
     assert list(file.parent.iterdir()) == [file]
 
 
+def test_a_file_may_be_a_pipe(file: Path) -> None:
+    text = f"{file.read_text()}delte = true\n"
+    done = subprocess.run(
+        [sys.executable, "-m", "sealift", "run", "--check-config", "/dev/stdin"],
+        input=text,
+        capture_output=True,
+        text=True,
+    )
+    line = text.count("\n")
+    said = f"sealift: /dev/stdin:{line}: jobs.c.delte: there is no such setting, did you mean delete?\n"
+    assert (done.returncode, done.stderr) == (2, said)
+
+
 def test_each_job_may_have_metrics(server: FaultServer, file: Path, capsys: Captured) -> None:
     file.write_text(file.read_text().replace("[defaults]\n", '[defaults]\nmetrics = "${HERE}/${JOB}.prom"\n'))
     assert main(["run", str(file), "a", "b"]) == 0

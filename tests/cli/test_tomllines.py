@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealift.cli.tomllines import line_of
+from sealift.cli.tomllines import line_of, lines_of
 
 TEXT = '''\
 # jobs
@@ -28,6 +28,12 @@ dest = "/a"
 on.off = true
 [jobs."b c"]
 slots = [{from = "08:00"}, {from = "09:00"}]
+[[jobs.a.kms]]
+from = "08:00"
+[[jobs.a.kms]]
+[jobs.a.kms.rate]
+n = "\u2028"
+z = 1
 '''
 
 
@@ -45,16 +51,21 @@ slots = [{from = "08:00"}, {from = "09:00"}]
         (["jobs", "a", "dest"], 16),
         (["jobs", "a", "on", "off"], 17),
         (["jobs", "b c", "slots", 1, "from"], 19),
+        (["jobs", "a", "kms"], 20),
+        (["jobs", "a", "kms", 0, "from"], 21),
+        (["jobs", "a", "kms", 1], 22),
+        (["jobs", "a", "kms", 1, "rate", "n"], 24),
+        (["jobs", "a", "kms", 1, "rate", "z"], 25),
     ],
 )
 def test_the_line_is_where_the_value_begins(path: list[str | int], line: int) -> None:
-    assert line_of(TEXT, path) == line
+    assert line_of(lines_of(TEXT), path) == line
 
 
 def test_of_what_is_missing_it_is_the_line_of_what_it_is_missing_in() -> None:
-    assert line_of(TEXT, ["jobs", "a", "sources"]) == 12
-    assert line_of(TEXT, ["nothing", "at", "all"]) == 1
-    assert line_of("", ["jobs"]) == 1
+    assert line_of(lines_of(TEXT), ["jobs", "a", "sources"]) == 12
+    assert line_of(lines_of(TEXT), ["nothing", "at", "all"]) == 1
+    assert line_of(lines_of(""), ["jobs"]) == 1
 
 
 @given(
@@ -62,8 +73,9 @@ def test_of_what_is_missing_it_is_the_line_of_what_it_is_missing_in() -> None:
 )
 def test_every_key_is_found_on_a_line_that_names_it(statements: list[str]) -> None:
     text = "\n# between\n\n".join(line.format(number) for number, line in enumerate(statements)) + "\n"
+    lines = lines_of(text)
     for path in _paths(tomllib.loads(text)):
-        assert path[-1] in text.splitlines()[line_of(text, path) - 1]
+        assert path[-1] in text.splitlines()[line_of(lines, path) - 1]
 
 
 def _paths(document: dict[str, object]) -> list[list[str]]:

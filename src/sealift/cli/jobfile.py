@@ -11,6 +11,7 @@ import string
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -18,9 +19,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from sealift.cli.arguments import did_you_mean
-from sealift.cli.layers import document, excludes_first, read_value, settings_of, settle
+from sealift.cli.layers import document, excludes_first, read_value, settings_of, settle, text_of
 from sealift.cli.options import FILTERS, Layer, Option
-from sealift.cli.tomllines import line_of
+from sealift.cli.tomllines import Place, line_of, lines_of
 from sealift.config import Settings, parse_count, parse_duration, parse_rate, refuse_combinations
 from sealift.errors import ConfigError
 from sealift.selection import Filter, parse_sources
@@ -236,8 +237,8 @@ class _Reader:
         self._path = path
         self._environ = environ
         self._given = given
-        self._document = document(path)
-        self._text = path.read_text(encoding="utf-8")
+        self._text = text_of(path)  # once: it may be a pipe
+        self._document = document(path, self._text)
         self._complaints: list[Complaint] = []
 
     def read(self) -> Jobs:
@@ -348,9 +349,13 @@ class _Reader:
             if that.metrics is not None and this.metrics == that.metrics:
                 self._complain((*where, "metrics"), f"{this.name} has the same: one for each, as in …/${{JOB}}.prom")
 
+    @cached_property
+    def _lines(self) -> Mapping[Place, int]:
+        return lines_of(self._text)
+
     def _complain(self, where: Sequence[str | int], text: str) -> None:
         name = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in where).removeprefix(".")
-        self._complaints.append(Complaint(line_of(self._text, where), f"{name}: {text}"))
+        self._complaints.append(Complaint(line_of(self._lines, where), f"{name}: {text}"))
 
 
 def _pairs(jobs: Sequence[Job]) -> Iterator[tuple[Job, Job]]:

@@ -77,7 +77,7 @@ def read_toml(path: Path) -> Layer:
     filters: list[Filter] = []
     known = {option.name: option for option in settings_of()}
     seen: set[str] = set()
-    for key, value in document(path).items():
+    for key, value in document(path, text_of(path)).items():
         name = key.replace("_", "-")
         if name not in known:
             raise ConfigError(f"{path}: there is no setting {key!r}{did_you_mean(name, known)}")
@@ -157,14 +157,20 @@ def settings_of() -> list[Option]:
     return [option for option in OPTIONS if option.place]
 
 
-def document(path: Path) -> dict[str, object]:
-    """Return what a TOML file says. Raises ConfigError."""
+def document(path: Path, text: str) -> dict[str, object]:
+    """Return what the `text` of the TOML file at `path` says. Raises ConfigError."""
     import tomllib
 
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def text_of(path: Path) -> str:
+    """Return the text of a TOML file. Raises ConfigError."""
+    try:
+        return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text, which TOML has to be") from error
     except OSError as error:
