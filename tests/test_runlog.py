@@ -87,7 +87,7 @@ def test_a_run_is_one_json_object_a_line(tmp_path: Path, runs: int) -> None:
     assert (last["how"], last["status"], last["error"]) == ("ended", 1, "")
 
 
-def test_a_log_tells_how_the_run_ended(tmp_path: Path, runs: int) -> None:
+def test_a_log_tells_how_the_run_ended(tmp_path: Path, runs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     refused = RunLog(runs, NIGHT)
     with pytest.raises(SourceError), refused.telling_how():
         raise SourceError("there is no such bucket")
@@ -97,14 +97,23 @@ def test_a_log_tells_how_the_run_ended(tmp_path: Path, runs: int) -> None:
     good = RunLog(runs, NIGHT + timedelta(2))
     with good.telling_how():
         pass
+    several = RunLog(runs, NIGHT + timedelta(3))
+    with pytest.raises(SourceError), several.telling_how():
+        raise ExceptionGroup("tasks", [SourceError("there is no such bucket")])
+    broken = RunLog(runs, NIGHT + timedelta(4))
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
+    with pytest.raises(KeyError), broken.telling_how():
+        raise KeyError("hunter2")
     last = []
-    for log in (refused, stopped, good):
+    for log in (refused, stopped, good, several, broken):
         log.finished(Summary(complete=True))
         last.append(lines_of(tmp_path, log)[-1])
     assert [(line["how"], line["status"], line["error"]) for line in last] == [
         ("error", 5, "there is no such bucket"),
         ("cancelled", 1, ""),
         ("ended", 0, ""),
+        ("error", 5, "there is no such bucket"),
+        ("error", 1, "KeyError: '[secret]' (a bug in Sealift)"),
     ]
 
 

@@ -9,8 +9,8 @@
     {"event": "finished", "how": "ended", "status": 0, "error": "", "summary": {...}}
 
 `seconds` is left out below `SLOW`, and `replaced` unless it is true: most lines are short, and quickly made.
-`how` is `ended`, `error`, or `cancelled` (by a signal or a deadline); `status` is the exit status, 1 where it was
-cancelled. Of a run that was killed, the last line is missing.
+`how` is `ended`, `error` (also where that was a bug), or `cancelled` (by a signal or a deadline); `status` is the exit
+status, 1 where it was cancelled. Of a run that was killed, the last line is missing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from typing import IO, Any, Final, Literal
 
 from sealift.errors import SealiftError
 from sealift.model import Ending, Outcome, PaceSample, Summary
+from sealift.secrecy import described
 from sealift.tally import Unobserved
+from sealift.taskgroups import ungrouped
 
 KEPT = 30
 """Logs of earlier runs that are kept: a month of nights."""
@@ -48,7 +50,7 @@ class RunLog(Unobserved):
     def __init__(self, directory_fd: int, now: datetime, *, sources: Sequence[str] = (), dest: str = "") -> None:
         """Begin the log of a run that begins at `now`, in the open directory `directory_fd`; drop the oldest logs."""
         self._how: Literal["ended", "error", "cancelled"] = "cancelled"
-        self._error: SealiftError | None = None
+        self._error: Exception | None = None
         self.name = f"{now.astimezone(UTC):{_NAMED}}{ENDING}"
         _drop_oldest(directory_fd)
         descriptor = os.open(
@@ -64,8 +66,9 @@ class RunLog(Unobserved):
     def telling_how(self) -> Iterator[None]:
         """Enclose the run, to hear how it ends."""
         try:
-            yield
-        except SealiftError as error:
+            with ungrouped():
+                yield
+        except Exception as error:
             self._how, self._error = "error", error
             raise
         self._how = "ended"
@@ -107,13 +110,13 @@ class RunLog(Unobserved):
     def finished(self, summary: Summary) -> None:
         """See `Observer.finished`."""
         left = self._how == "cancelled" or summary.failed or summary.pending or not summary.complete
-        status = int(bool(left)) if self._error is None else self._error.exit_status
+        error, status = _told(self._error) if self._error is not None else ("", int(bool(left)))
         with suppress(OSError):  # the disk may be full, which the run has found out and says by itself
             self._write_event(
                 "finished",
                 how=self._how,
                 status=status,
-                error="" if self._error is None else self._error.message,
+                error=error,
                 summary=asdict(summary) | {"failures": []},
             )
             self._file.close()
@@ -137,6 +140,13 @@ def began(run: str) -> datetime:
         return datetime.strptime(run, _NAMED).replace(tzinfo=UTC)
     except ValueError:
         return datetime.fromtimestamp(0, UTC)
+
+
+def _told(error: Exception) -> tuple[str, int]:
+    """Return what is to be said of what ended a run as a whole, and the exit status."""
+    if isinstance(error, SealiftError):
+        return error.message, error.exit_status
+    return f"{described(error)} (a bug in Sealift)", 1
 
 
 def _drop_oldest(directory_fd: int) -> None:

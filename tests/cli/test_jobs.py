@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sealift.cli import main
+from sealift.mirroring import mirror
+from sealift.model import Summary
 from tests.support.faultserver import Answer, Call, Exchange, FaultServer, Hold, Stall
 from tests.support.running import tree
 
@@ -241,3 +244,22 @@ def test_all_that_jobs_say_may_be_json(server: FaultServer, file: Path, capsys: 
     assert "sealift doctor s3://bucket/b/b.txt" in explained["message"]
     assert failed.items() >= {"job": "b", "level": "error", "key": "b/b.txt", "error": "KMS.DisabledException"}.items()
     assert advice["job"] == "b"
+
+
+def test_a_bug_ends_its_job_and_tells_no_secret(
+    server: FaultServer, file: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(sources: Sequence[str], *rest: Any, **more: Any) -> Summary:
+        if sources == ("s3://bucket/b/",):
+            raise RuntimeError("odd: hunter2")
+        return await mirror(sources, *rest, **more)
+
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
+    monkeypatch.setattr("sealift.cli.jobs.mirror", broken)
+    assert main(["run", str(file), "--json"]) == 1
+    shown = capsys.readouterr()
+    results = json.loads(shown.out)["jobs"]
+    assert [job["status"] for job in results] == [0, 1, 0]
+    assert results[1] == told(file.parent)["b.on_failure"]
+    assert results[1]["error"] == "RuntimeError: odd: [secret]"
+    assert "b: RuntimeError: odd: [secret] (a bug in Sealift" in shown.err

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import traceback
 
 from sealift.cli.console import Console, StandardOutputClosed
-from sealift.cli.printable import redacted
 from sealift.errors import SealiftError
-
-_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN")
-"""Variables that hold secrets (AWS CLI User Guide, "Environment variables")."""
+from sealift.secrecy import described, redacted
 
 
 def say(error: BaseException, console: Console, *, verbose: bool) -> None:
@@ -20,10 +16,9 @@ def say(error: BaseException, console: Console, *, verbose: bool) -> None:
     if isinstance(error, SealiftError):
         console.err(f"sealift: {error.message}", "error", error=error.code or type(error).__name__)
         return
-    secrets = [os.environ.get(name, "") for name in _SECRETS]
     if verbose:
-        for line in redacted("".join(traceback.format_exception(error)), secrets).splitlines():
+        for line in redacted("".join(traceback.format_exception(error))).splitlines():
             console.err(line, "error")
     how = "the traceback above" if verbose else "the traceback that -v shows"
-    what = redacted(f"{type(error).__name__}: {error}", secrets)
+    what = described(error)
     console.err(f"sealift: {what} (a bug in Sealift: please report it to its maintainers, with {how})", "error")

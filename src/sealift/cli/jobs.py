@@ -27,7 +27,6 @@ from sealift.cli.failure import say
 from sealift.cli.hooks import tell
 from sealift.cli.jobfile import Job, JobFileError, Jobs, read_jobs
 from sealift.cli.layers import Display
-from sealift.cli.printable import redacted
 from sealift.cli.progress import Progress
 from sealift.cli.status import FAILED, IN_PLACE, INTERRUPTED, USAGE, exit_status
 from sealift.cli.summary import EXPLAINED, advice, doctor_for, table
@@ -35,6 +34,7 @@ from sealift.cli.verbs import reached, style_of, write_metrics
 from sealift.errors import ConfigError, SealiftError
 from sealift.mirroring import mirror
 from sealift.model import Summary
+from sealift.secrecy import described
 
 Cut = Literal["", "deadline", "signal"]
 """What stopped a job before its end: its `deadline` or `max_duration`; SIGINT or SIGTERM."""
@@ -233,7 +233,7 @@ class Named(Console):
 def _text(error: Exception | None) -> str:
     if error is None:
         return ""
-    return error.message if isinstance(error, SealiftError) else redacted(f"{type(error).__name__}: {error}")
+    return error.message if isinstance(error, SealiftError) else described(error)
 
 
 def _now() -> datetime:
