@@ -79,6 +79,25 @@ def test_get_writes_a_file(
     assert "listed        1\n" in capsys.readouterr().out
 
 
+def test_metrics_are_of_mirrors_alone(server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = tmp_path / "sealift.prom"
+    monkeypatch.setenv("SEALIFT_METRICS", str(metrics))
+    assert main(["mirror", "s3://bucket/p", str(tmp_path / "dest")]) == 0
+    told = metrics.read_text()
+    assert "sealift_last_success_timestamp_seconds" in told
+    assert main(["get", "s3://bucket/missing", str(tmp_path)]) == 1
+    assert main(["get", "s3://bucket/p/a.txt", str(tmp_path)]) == 0
+    assert main(["verify", str(tmp_path / "dest")]) == 0
+    assert metrics.read_text() == told
+
+
+def test_a_destination_that_is_not_called_in_utf_8_has_metrics(server: FaultServer, tmp_path: Path) -> None:
+    metrics = tmp_path / "sealift.prom"
+    dest = os.fsdecode(os.fsencode(tmp_path / "caf") + b"\xe9")
+    assert main(["mirror", "s3://bucket/p", dest, "--metrics", str(metrics)]) == 0
+    assert f'sealift_run_exit_status{{dest="{tmp_path}/caf\\\\udce9"}} 0.0\n' in metrics.read_text()
+
+
 def test_get_writes_to_standard_output_and_nothing_else_does(
     server: FaultServer, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:

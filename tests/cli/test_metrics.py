@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -26,14 +27,15 @@ DONE = Summary(
 )
 
 
-def samples(path: Path) -> dict[str, float]:
-    """Each sample by its name and the values of its labels."""
+def samples(path: Path, dest: str = "/data/mirror") -> dict[str, float]:
+    """Each sample of a destination by its name and the values of its labels."""
     found = {}
     for family in text_string_to_metric_families(path.read_text(encoding="utf-8")):
         assert family.type == "gauge"
         assert family.documentation.endswith(".")
         for sample in family.samples:
-            assert sample.labels.pop("dest") == "/data/mirror"
+            if sample.labels.pop("dest") != dest:
+                continue
             found[" ".join([sample.name, *sample.labels.values()])] = sample.value
     return found
 
@@ -78,6 +80,31 @@ def test_what_lay_there_does_not_matter(tmp_path: Path, before: str) -> None:
     path.write_text(before)
     write(path, Path("/data/mirror"), 1, Summary(), now=1000.0)
     assert "sealift_last_success_timestamp_seconds" not in samples(path)
+
+
+def test_what_is_told_of_other_destinations_stays(tmp_path: Path) -> None:
+    path = tmp_path / "sealift.prom"
+    write(path, Path("/data/mirror"), 0, DONE, now=1000.0)
+    before = samples(path)
+    for now in (2000.0, 3000.0):
+        write(path, Path("/data/other"), 1, Summary(), now=now)
+    assert samples(path) == before
+    other = samples(path, "/data/other")
+    assert other["sealift_run_end_timestamp_seconds"] == 3000
+    assert before.keys() - other.keys() == {
+        "sealift_last_success_timestamp_seconds",
+        "sealift_run_kms_quota_requests_per_second",
+    }
+    assert path.read_text().count("# HELP sealift_run_objects ") == 1
+
+
+def test_a_destination_need_not_be_called_in_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "sealift.prom"
+    dest = Path(os.fsdecode(b"/data/caf\xe9"))
+    write(path, dest, 0, DONE, now=1000.0)
+    write(path, dest, 1, DONE, now=2000.0)
+    assert samples(path, "/data/caf\\udce9")["sealift_last_success_timestamp_seconds"] == 1000
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_what_cannot_be_written_is_an_error(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def run(command: Command, settings: Settings, display: Display, console: Console
         return foresee(partial(_plan, words, settings), display, console, source=words[0])
     if command.verb == "mirror":
         work = partial(_mirror, words, settings)
-        return transfer("mirror", work, display, console, source=words[0], dest=words[-1])
+        return transfer("mirror", work, display, console, source=words[0], dest=Path(words[-1]))
     version = cast("str | None", command.layer.values.get("version-id"))
     if words[1:] != ("-",):
         return transfer("get", partial(_get, words, settings, version), display, console, source=words[0])
@@ -65,11 +65,11 @@ def transfer(
     *,
     source: str,
     pipes: bool = False,
-    dest: str = "",
+    dest: Path | None = None,
 ) -> int:
     """Run `work`, show how it goes and what came of it, and return the exit status. `source` is what it is about.
 
-    `dest` is the destination, for the metrics.
+    `dest` is the destination of a mirror, of which there are metrics.
     `pipes` says that standard output is where the object goes, and nothing else.
     """
     progress = Progress(console, style_of(display, console), verbose=display.verbose, quiet=display.quiet)
@@ -78,8 +78,8 @@ def transfer(
         interrupted = interrupts.heard and ended.result is None
     summary = ended.result or reached(ended.error, progress)
     status = _status(summary, ended, interrupted=interrupted)
-    if display.metrics is not None and status != USAGE:
-        write_metrics(display.metrics, Path(dest), status, summary, console)
+    if display.metrics is not None and dest is not None and status != USAGE:
+        write_metrics(display.metrics, dest, status, summary, console)
     if not pipes and status not in (USAGE, PIPE_CLOSED):
         if display.json:
             console.out(as_json(summary))
