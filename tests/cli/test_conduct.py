@@ -7,6 +7,7 @@ import anyio
 import pytest
 
 from sealift.cli.conduct import Ended, Interrupts, conduct
+from sealift.errors import LocalStorageError
 
 
 def unheard() -> None:
@@ -45,7 +46,7 @@ def test_work_that_cleans_up_is_not_cut_short_where_that_was_asked_for() -> None
             cleaned.append(True)
 
     with Interrupts(unheard, patient=True) as interrupts:
-        assert conduct(work, interrupts) == Ended()
+        assert conduct(work, interrupts) == Ended(interrupted=True)
     assert interrupts.heard
     assert cleaned == [True]
 
@@ -57,7 +58,31 @@ def test_a_signal_before_the_work_begins_keeps_it_from_beginning() -> None:
 
     with Interrupts(unheard) as interrupts:
         os.kill(os.getpid(), signal.SIGTERM)
-        assert conduct(work, interrupts) == Ended()
+        assert conduct(work, interrupts) == Ended(interrupted=True)
+
+
+def test_work_that_is_done_was_not_interrupted_by_what_comes_then() -> None:
+    async def work() -> None:
+        await anyio.lowlevel.checkpoint()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with Interrupts(unheard) as interrupts:
+        assert conduct(work, interrupts) == Ended(interrupted=False)
+    assert interrupts.heard
+
+
+def test_an_error_on_the_way_out_does_not_hide_the_signal() -> None:
+    async def work() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            await anyio.sleep_forever()
+        finally:
+            raise LocalStorageError("it cannot be written down")
+
+    with Interrupts(unheard) as interrupts:
+        ended = conduct(work, interrupts)
+    assert isinstance(ended.error, LocalStorageError)
+    assert ended.interrupted
 
 
 def test_what_is_ignored_stays_ignored() -> None:

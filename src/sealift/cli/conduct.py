@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Generic, Protocol, Self, TypeAlias, TypeVar
 
@@ -84,6 +84,8 @@ class Ended(Generic[T]):
 
     result: T | None = None
     error: Exception | None = None
+    interrupted: bool = False
+    """A signal was heard before there was a result."""
 
 
 class Drawn(Protocol):
@@ -111,17 +113,24 @@ def conduct(work: Callable[[], Awaitable[T]], interrupts: Interrupts, drawn: Dra
 
 
 async def _beside(work: Callable[[], Awaitable[T]], interrupts: Interrupts, drawn: Drawn | None) -> Ended[T]:
-    ended: Ended[T] = Ended()
+    ended: Ended[T] | None = None
     async with anyio.create_task_group() as beside:
         if drawn is not None:
             beside.start_soon(keep_drawing, drawn)
         with interrupts.scope():
-            try:
-                ended = Ended(await work())
-            except Exception as error:  # noqa: BLE001 - whoever asked for the work decides what to say of it
-                ended = Ended(error=leaf(error))
+            ended = await ending(work())
         beside.cancel_scope.cancel()
-    return ended
+    if ended is None:
+        return Ended(interrupted=interrupts.heard)
+    return ended if ended.error is None else replace(ended, interrupted=interrupts.heard)
+
+
+async def ending(work: Awaitable[T]) -> Ended[T]:
+    """Wait for the work, and return how it ended, unless it is cancelled."""
+    try:
+        return Ended(await work)
+    except Exception as error:  # noqa: BLE001 - whoever asked for the work decides what to say of it
+        return Ended(error=leaf(error))
 
 
 async def keep_drawing(drawn: Drawn) -> None:

@@ -21,16 +21,15 @@ from typing import Literal
 import anyio
 
 from sealift.cli.arguments import Command, did_you_mean
-from sealift.cli.conduct import Interrupts, conduct, keep_drawing, leaf
+from sealift.cli.conduct import Ended, Interrupts, conduct, ending, keep_drawing
 from sealift.cli.console import Console, Drawing, Level
-from sealift.cli.failure import say
 from sealift.cli.hooks import tell
 from sealift.cli.jobfile import Job, JobFileError, Jobs, read_jobs
 from sealift.cli.layers import Display
 from sealift.cli.progress import Progress
 from sealift.cli.status import FAILED, IN_PLACE, INTERRUPTED, USAGE, exit_status
-from sealift.cli.summary import EXPLAINED, advice, doctor_for, table
-from sealift.cli.verbs import reached, style_of, write_metrics
+from sealift.cli.summary import table
+from sealift.cli.verbs import conclude, reached, style_of, write_metrics
 from sealift.errors import ConfigError, SealiftError
 from sealift.mirroring import mirror
 from sealift.model import Summary
@@ -50,7 +49,9 @@ class Result:
     began: datetime
     cut: Cut = ""
     error: str = ""
-    """What ended it as a whole, if something did."""
+    """What ended it as a whole, if something did, in words."""
+    failure: Exception | None = None
+    """The same, where that was an error."""
 
     def as_dict(self) -> dict[str, object]:
         """Return what a job's command, and `sealift run --json`, tell of it: see docs/json.md."""
@@ -82,11 +83,10 @@ def run_file(command: Command, display: Display, console: Console, environ: Mapp
     running = _Running(Jobs(jobs, file.parallel), display, console, environ)
     with Interrupts(console.leave_line) as interrupts:
         ended = conduct(running.run, interrupts)
-        interrupted = interrupts.heard and ended.result is None
     if ended.error is not None:
         raise ended.error
     statuses = [running.least, *(result.status for result in running.results)]
-    status = max([*statuses, INTERRUPTED] if interrupted else statuses)
+    status = max([*statuses, INTERRUPTED] if ended.interrupted else statuses)
     if display.json:
         told = {"status": status, "jobs": [result.as_dict() for result in running.results]}
         console.out(json.dumps(told, ensure_ascii=True))
@@ -151,18 +151,13 @@ class _Running:
         if style == "bar" and self._file.parallel > 1:
             style = "lines"  # bars would take each other's place
         progress = Progress(console, style, verbose=display.verbose, quiet=display.quiet)
-        error: Exception | None = None
-        summary: Summary | None = None
-        cut: Cut = ""
+        ended: Ended[Summary] | None = None
         result = partial(Result, job=job, began=began)
         try:
             async with anyio.create_task_group() as drawing:
                 drawing.start_soon(keep_drawing, progress)
                 with anyio.move_on_after(left):
-                    try:
-                        summary = await mirror(job.sources, job.dest, job.settings, observer=progress)
-                    except Exception as failure:  # noqa: BLE001 - it ends this job, and no other
-                        error = leaf(failure)
+                    ended = await ending(mirror(job.sources, job.dest, job.settings, observer=progress))
                 drawing.cancel_scope.cancel()
         except anyio.get_cancelled_exc_class():
             stopped = progress.summary or Summary()
@@ -170,19 +165,11 @@ class _Running:
             raise
         finally:
             progress.close()
-        if summary is None and error is None:
-            cut = "deadline"
-        if error is not None:
-            say(error, console, verbose=display.verbose)
-        summary = summary or reached(error, progress)
-        if command := doctor_for(summary, error, job.sources[0]):
-            console.err(EXPLAINED.format(command=command))
-        return result(
-            status=FAILED if cut else exit_status(summary, error),
-            summary=summary,
-            cut=cut,
-            error="its time was up" if cut else _text(error),
-        )
+        if ended is None:
+            return result(status=FAILED, summary=reached(None, progress), cut="deadline", error="its time was up")
+        error = ended.error
+        summary = ended.result or reached(error, progress)
+        return result(status=exit_status(summary, error), summary=summary, error=_text(error), failure=error)
 
     def _add(self, result: Result, console: Named) -> None:
         self.results.append(result)
@@ -198,10 +185,9 @@ class _Running:
                 for line in table(result.summary):
                     self._console.out(f"  {line}".rstrip())
             self._console.flush()
-        if result.cut:
-            console.err(f"{result.error}; what is complete is kept, and the next run continues", "warning")
-        elif result.status not in (IN_PLACE, USAGE) and not display.quiet:
-            console.err(advice("mirror", result.status, result.summary), "error")
+        cut = result.error if result.cut else ""
+        about = result.job.sources[0]
+        conclude("mirror", result.status, result.summary, result.failure, display, console, about, cut=cut)
 
 
 class Named(Console):

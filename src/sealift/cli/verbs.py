@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -15,7 +16,7 @@ from sealift.cli.failure import say
 from sealift.cli.forecast import Foreseen, totals
 from sealift.cli.layers import Display
 from sealift.cli.progress import Progress, Style
-from sealift.cli.status import IN_PLACE, INTERRUPTED, PIPE_CLOSED, USAGE, exit_status
+from sealift.cli.status import IN_PLACE, PIPE_CLOSED, USAGE, exit_status
 from sealift.cli.summary import EXPLAINED, advice, as_json, doctor_for, table
 from sealift.config import Settings
 from sealift.errors import ConfigError, RunError
@@ -49,12 +50,11 @@ def serve(command: Command, display: Display, console: Console) -> int:
     """Run the sandbox or the demo, and return the exit status. Ctrl-C is how a sandbox is meant to end."""
     with Interrupts(console.leave_line, patient=True) as interrupts:
         ended = conduct(partial(_serve, command, partial(_announce, console)), interrupts)
-    if ended.error is not None:
-        say(ended.error, console, verbose=display.verbose)
-        return exit_status(None, ended.error, pipe_closed=isinstance(ended.error, StandardOutputClosed))
     if ended.result is not None:
         return ended.result
-    return INTERRUPTED if command.verb == "demo" else IN_PLACE
+    if ended.error is None and command.verb == "sandbox":
+        return IN_PLACE
+    return _fruitless(ended, display, console)
 
 
 def transfer(
@@ -75,9 +75,8 @@ def transfer(
     progress = Progress(console, style_of(display, console), verbose=display.verbose, quiet=display.quiet)
     with Interrupts(console.leave_line) as interrupts:
         ended = conduct(partial(work, progress), interrupts, progress)
-        interrupted = interrupts.heard and ended.result is None
     summary = ended.result or reached(ended.error, progress)
-    status = _status(summary, ended, interrupted=interrupted)
+    status = _status(summary, ended)
     if display.metrics is not None and dest is not None and status != USAGE:
         write_metrics(display.metrics, dest, status, summary, console)
     if not pipes and status not in (USAGE, PIPE_CLOSED):
@@ -87,7 +86,7 @@ def transfer(
             for line in table(summary, of_one=verb == "get"):
                 console.out(line)
         console.flush()
-    _conclude(verb, status, summary, ended, display, console, source)
+    conclude(verb, status, summary, ended.error, display, console, source)
     return status
 
 
@@ -115,11 +114,10 @@ def foresee(work: Callable[[Observer], Awaitable[Forecast]], display: Display, c
     with Interrupts(console.leave_line) as interrupts:
         foreseen = Foreseen(console, interrupts.stop, lines=lines)
         ended = conduct(partial(work, Observers(progress, foreseen)), interrupts, progress)
-        interrupted = interrupts.heard and ended.result is None
     if foreseen.error is not None:
-        ended = Ended(error=foreseen.error)
+        ended = replace(ended, error=foreseen.error)
     forecast = ended.result or foreseen.so_far(reached(ended.error, progress))
-    status = _status(forecast, ended, interrupted=interrupted)
+    status = _status(forecast, ended)
     if status not in (USAGE, PIPE_CLOSED):
         if display.json:
             console.out(as_json(forecast))
@@ -129,7 +127,7 @@ def foresee(work: Callable[[Observer], Awaitable[Forecast]], display: Display, c
             for line in totals(forecast):
                 console.out(line)
         console.flush()
-    _conclude("plan", status, forecast, ended, display, console, source)
+    conclude("plan", status, forecast, ended.error, display, console, source)
     return status
 
 
@@ -141,10 +139,10 @@ def verify(command: Command, settings: Settings, display: Display, console: Cons
     with Interrupts(console.leave_line) as interrupts:
         checks = Checks(console, style_of(display, console), interrupts.stop, display, lines=lines)
         ended = conduct(partial(_verify, command, settings, checks), interrupts, checks)
-        interrupted = interrupts.heard and ended.result is None
-    result, error = checks.result, checks.error or ended.error
-    closed = isinstance(error, StandardOutputClosed)
-    status = exit_status(result, error, interrupted=interrupted, pipe_closed=closed)
+    if checks.error is not None:
+        ended = replace(ended, error=checks.error)
+    result, error = checks.result, ended.error
+    status = _status(result, ended)
     if status not in (USAGE, PIPE_CLOSED):
         if display.json:
             console.out(as_json(result))
@@ -155,7 +153,7 @@ def verify(command: Command, settings: Settings, display: Display, console: Cons
     if error is not None:
         say(error, console, verbose=display.verbose)
     elif status not in (IN_PLACE, USAGE, PIPE_CLOSED) and not display.quiet:
-        console.err(f"sealift: {outlook(result, interrupted=interrupted)}")
+        console.err(f"sealift: {outlook(result, interrupted=ended.interrupted)}")
     return status
 
 
@@ -166,11 +164,8 @@ def grant(command: Command, settings: Settings, display: Display, console: Conso
     given = command.layer.values
     with Interrupts(console.leave_line) as interrupts:
         ended = conduct(partial(_policies, command, settings), interrupts)
-    if ended.error is not None:
-        say(ended.error, console, verbose=display.verbose)
-        return exit_status(None, ended.error)
     if ended.result is None:
-        return INTERRUPTED
+        return _fruitless(ended, display, console)
     for line in written(ended.result, cast("Format", given.get("format", "text"))):
         console.out(line)
     console.flush()
@@ -186,12 +181,9 @@ def diagnose(command: Command, settings: Settings, display: Display, console: Co
 
     with Interrupts(console.leave_line) as interrupts:
         ended = conduct(partial(_doctor, command, settings), interrupts)
-    if ended.error is not None:
-        say(ended.error, console, verbose=display.verbose)
-        return exit_status(None, ended.error)
     diagnosis = ended.result
     if diagnosis is None:
-        return INTERRUPTED
+        return _fruitless(ended, display, console)
     for line in [findings.as_json(diagnosis)] if display.json else findings.written(diagnosis):
         console.out(line)
     console.flush()
@@ -309,25 +301,36 @@ def reached(error: Exception | None, progress: Progress) -> Summary:
     return progress.summary or Summary()
 
 
-def _status(result: Summary | Forecast, ended: Ended[Summary] | Ended[Forecast], *, interrupted: bool) -> int:
+def _status(result: Summary | Forecast | Verification | None, ended: Ended[Any]) -> int:
     closed = isinstance(ended.error, StandardOutputClosed)
-    return exit_status(result, ended.error, interrupted=interrupted, pipe_closed=closed)
+    return exit_status(result, ended.error, interrupted=ended.interrupted, pipe_closed=closed)
 
 
-def _conclude(
+def _fruitless(ended: Ended[Any], display: Display, console: Console) -> int:
+    """Say why there is no result, and return the exit status."""
+    if ended.error is not None:
+        say(ended.error, console, verbose=display.verbose)
+    return _status(None, ended)
+
+
+def conclude(
     verb: str,
     status: int,
     result: Summary | Forecast,
-    ended: Ended[Summary] | Ended[Forecast],
+    error: Exception | None,
     display: Display,
     console: Console,
     source: str,
+    *,
+    cut: str = "",
 ) -> None:
-    """Say on standard error why the run did not end well, and what to do."""
-    told = verb == "get" and isinstance(ended.error, RunError) and result.failed
-    if ended.error is not None and not told:  # of one object, the failure is the run's
-        say(ended.error, console, verbose=display.verbose)
-    if command := doctor_for(result, ended.error, source):
+    """Say on standard error why a run did not end well, and what to do; `cut` is what ended it in good order."""
+    told = verb == "get" and isinstance(error, RunError) and result.failed
+    if error is not None and not told:  # of one object, the failure is the run's
+        say(error, console, verbose=display.verbose)
+    if command := doctor_for(result, error, source):
         console.err(f"sealift: {EXPLAINED.format(command=command)}")
-    if status not in (IN_PLACE, USAGE, PIPE_CLOSED) and not display.quiet:
+    if cut:
+        console.err(f"sealift: {cut}; what is complete is kept, and the next run continues", "warning")
+    elif status not in (IN_PLACE, USAGE, PIPE_CLOSED) and not display.quiet:
         console.err(f"sealift: {advice(verb, status, result)}", "error")
