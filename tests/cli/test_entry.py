@@ -98,6 +98,28 @@ def test_a_destination_that_is_not_called_in_utf_8_has_metrics(server: FaultServ
     assert f'sealift_run_exit_status{{dest="{tmp_path}/caf\\\\udce9"}} 0.0\n' in metrics.read_text()
 
 
+def test_lines_of_json_tell_how_grave_it_is(
+    server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def levels(*words: str) -> list[str]:
+        main([*words, "--log-format", "json"])
+        return [json.loads(line)["level"] for line in capsys.readouterr().err.splitlines()]
+
+    dest = str(tmp_path / "dest")
+    assert levels("mirror", "s3://bucket/nothing/", dest) == ["warning"]
+    assert levels("mirror", "s3://bucket/p", dest) == []
+    (tmp_path / "dest" / "a.txt").unlink()
+    assert levels("verify", dest) == ["error"]
+    assert levels("mirror", "s3://closed", dest) == ["error", "error", "info", "error"]
+    monkeypatch.setenv("SEALIFT_CONCURRENCY", "many")
+    assert levels("mirror", "s3://bucket/p", dest) == ["error"]
+    monkeypatch.delenv("SEALIFT_CONCURRENCY")
+    monkeypatch.setenv("SEALIFT_LOG_FORMAT", "json")
+    assert main(["doctor", "s3://closed/k"]) == 3
+    *_, verdict = map(json.loads, capsys.readouterr().err.splitlines())
+    assert verdict["level"] == "error"
+
+
 def test_get_writes_to_standard_output_and_nothing_else_does(
     server: FaultServer, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:

@@ -243,7 +243,10 @@ def test_all_that_jobs_say_may_be_json(server: FaultServer, file: Path, capsys: 
     failed, explained, advice = map(json.loads, capsys.readouterr().err.splitlines())
     assert "sealift doctor s3://bucket/b/b.txt" in explained["message"]
     assert failed.items() >= {"job": "b", "level": "error", "key": "b/b.txt", "error": "KMS.DisabledException"}.items()
-    assert advice["job"] == "b"
+    assert (explained["level"], advice["level"], advice["job"]) == ("info", "error", "b")
+    file.write_text("jobs = 1\n")
+    assert main(["run", str(file), "--log-format", "json"]) == 2
+    assert json.loads(capsys.readouterr().err)["level"] == "error"
 
 
 def test_a_bug_ends_its_job_and_tells_no_secret(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -148,6 +149,17 @@ def test_only_so_many_failures_are_told_one_by_one() -> None:
     assert sum(line.startswith("warning: ") for line in lines) == MOST_LINES
     assert sum(line.startswith("more ") for line in lines) == 2
     assert len(lines) == 2 * MOST_LINES + 2
+
+
+def test_what_is_not_told_one_by_one_any_more_is_no_less_grave() -> None:
+    err = io.StringIO()
+    console = Console(None, err)
+    console.as_json = True
+    progress = Progress(console, "none")
+    for _ in range(MOST_LINES + 1):
+        progress.ended(FAILED)
+        progress.noted("warning", "w")
+    assert [json.loads(line)["level"] for line in err.getvalue().splitlines()[-2:]] == ["error", "warning"]
 
 
 def test_how_much_is_told_is_a_choice() -> None:

@@ -156,6 +156,27 @@ def test_an_interrupted_run_tells_what_it_did() -> None:
     assert (result["listed"], result["downloaded"], result["pending"], result["complete"]) == (3, 1, 2, False)
 
 
+@pytest.mark.parametrize(
+    ("work", "levels"),
+    [
+        (ending_in(DONE), []),
+        (ending_in(SourceError("no such bucket")), ["error", "error"]),
+        (ending_in(AccessError("refused")), ["error", "info", "error"]),
+        (ending_in(RuntimeError("odd")), ["error", "error"]),
+        (ending_in(Summary(listed=1, failed=1)), ["error"]),
+        (interrupted_mirror, ["warning"]),
+    ],
+)
+def test_a_line_of_json_tells_how_grave_it_is(
+    work: Callable[[Observer], Awaitable[Summary]], levels: list[str]
+) -> None:
+    err = io.StringIO()
+    console = Console(None, err)
+    console.as_json = True
+    transfer("mirror", work, PLAIN, console, source=SOURCE)
+    assert [json.loads(line)["level"] for line in err.getvalue().splitlines()] == levels
+
+
 def test_signals_are_what_they_were_after_a_run() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     mirrored(interrupted_mirror)

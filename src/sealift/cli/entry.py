@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from sealift.cli.arguments import Command, help_text, parse
 from sealift.cli.console import Console, StandardOutputClosed
 from sealift.cli.layers import settle
+from sealift.cli.options import BY_NAME
 from sealift.cli.status import FAILED, IN_PLACE, INTERRUPTED, PIPE_CLOSED, USAGE
 from sealift.errors import SealiftError
 
@@ -54,6 +55,8 @@ def _obey(command: Command, console: Console) -> int:
         for line in help_text(command.verb).splitlines():
             write(line)
         return IN_PLACE if command.asks else USAGE
+    of_lines = BY_NAME["log-format"]  # if what is wrong with the others is to be told in JSON as well
+    console.as_json = (command.layer.values.get(of_lines.name) or os.environ.get(of_lines.variable)) == "json"
     settings, display = settle(command.layer, os.environ)
     console.as_json = display.log_format == "json"
     from sealift.cli import verbs

@@ -74,7 +74,7 @@ def run_file(command: Command, display: Display, console: Console, environ: Mapp
         file = read_jobs(Path(path), environ, command.layer)
     except JobFileError as error:
         for line in error.lines:
-            console.err(f"sealift: {line}")
+            console.err(f"sealift: {line}", "error")
         return USAGE
     jobs = chosen(file.jobs, names)
     if command.layer.values.get("check-config"):

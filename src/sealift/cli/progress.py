@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal
 
-from sealift.cli.console import Console
+from sealift.cli.console import Console, Level
 from sealift.cli.quantities import count, duration, objects, per_second, rate, size
 from sealift.errors import ObjectError, Throttled
 from sealift.model import Ending, Outcome, PaceSample, RemoteObject, Summary
@@ -247,11 +247,12 @@ class Progress(Unobserved):
     def _tell(self, kind: Literal["failed", "warning"], line: str, **facts: object) -> None:
         """Write the line, if it is one of the first of its kind."""
         self._told[kind] += 1
+        level: Level = "error" if kind == "failed" else "warning"
         if self._told[kind] <= MOST_LINES:
-            self._console.err(line, "error" if kind == "failed" else "warning", event=kind, **facts)
+            self._console.err(line, level, event=kind, **facts)
         elif self._told[kind] == MOST_LINES + 1:
             more = "failures: the summary counts them, and the run's log in DEST/.sealift/runs names them all"
-            self._console.err(f"more {more if kind == 'failed' else 'warnings are not shown'}")
+            self._console.err(f"more {more if kind == 'failed' else 'warnings are not shown'}", level)
 
 
 def pace_of(sample: PaceSample) -> str:

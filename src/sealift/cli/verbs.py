@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sealift.cli.arguments import Command
 from sealift.cli.conduct import Ended, Interrupts, conduct
-from sealift.cli.console import Console, StandardOutputClosed
+from sealift.cli.console import Console, Level, StandardOutputClosed
 from sealift.cli.failure import say
 from sealift.cli.forecast import Foreseen, totals
 from sealift.cli.layers import Display
 from sealift.cli.progress import Progress, Style
-from sealift.cli.status import IN_PLACE, PIPE_CLOSED, USAGE, exit_status
+from sealift.cli.status import IN_PLACE, INTERRUPTED, PIPE_CLOSED, USAGE, exit_status
 from sealift.cli.summary import EXPLAINED, advice, as_json, doctor_for, table
 from sealift.config import Settings
 from sealift.errors import ConfigError, RunError
@@ -153,7 +153,7 @@ def verify(command: Command, settings: Settings, display: Display, console: Cons
     if error is not None:
         say(error, console, verbose=display.verbose)
     elif status not in (IN_PLACE, USAGE, PIPE_CLOSED) and not display.quiet:
-        console.err(f"sealift: {outlook(result, interrupted=ended.interrupted)}")
+        console.err(f"sealift: {outlook(result, interrupted=ended.interrupted)}", gravity(status))
     return status
 
 
@@ -188,8 +188,9 @@ def diagnose(command: Command, settings: Settings, display: Display, console: Co
         console.out(line)
     console.flush()
     if not display.quiet:
-        for note in (*diagnosis.notes, findings.verdict(diagnosis)):
+        for note in diagnosis.notes:
             console.err(f"sealift: {note}")
+        console.err(f"sealift: {findings.verdict(diagnosis)}", gravity(diagnosis.exit_status))
     return diagnosis.exit_status
 
 
@@ -306,6 +307,13 @@ def _status(result: Summary | Forecast | Verification | None, ended: Ended[Any])
     return exit_status(result, ended.error, interrupted=ended.interrupted, pipe_closed=closed)
 
 
+def gravity(status: int) -> Level:
+    """Return how grave it is that a run ended with `status`: who interrupts one knows that."""
+    if status == IN_PLACE:
+        return "info"
+    return "warning" if status == INTERRUPTED else "error"
+
+
 def _fruitless(ended: Ended[Any], display: Display, console: Console) -> int:
     """Say why there is no result, and return the exit status."""
     if ended.error is not None:
@@ -333,4 +341,4 @@ def conclude(
     if cut:
         console.err(f"sealift: {cut}; what is complete is kept, and the next run continues", "warning")
     elif status not in (IN_PLACE, USAGE, PIPE_CLOSED) and not display.quiet:
-        console.err(f"sealift: {advice(verb, status, result)}", "error")
+        console.err(f"sealift: {advice(verb, status, result)}", gravity(status))
