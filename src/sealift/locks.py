@@ -111,6 +111,24 @@ def is_held(path: Path) -> bool:
     return has_one_on(locks, about.st_dev, about.st_ino, None if holder is None else holder.process)
 
 
+def taken(path: Path) -> datetime | None:
+    """Return when the lock at `path` was last taken, as far as it says.
+
+    Those of shards are also tried by others, which this would take for runs.
+    """
+    try:
+        descriptor = os.open(path, _TO_ASK)
+    except OSError:
+        return None
+    try:
+        holder = _holder(descriptor)
+        return None if holder is None else datetime.fromisoformat(holder.started).astimezone(UTC)
+    except (ValueError, TypeError):
+        return None
+    finally:
+        os.close(descriptor)
+
+
 def has_one_on(locks: str, device: int, inode: int, process: int | None) -> bool:
     """Say whether the system's table of `locks` has one on the file of that device and inode, which names a process.
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ from tests.support.faultserver import Answer, FaultServer, Generated, Stall
 from tests.support.nights import SECOND, logged, two_nights
 
 Captured = pytest.CaptureFixture[str]
+
+LONG_AGO = datetime(2000, 2, 29, 1, 15, tzinfo=UTC)
 
 
 # ── status ──────────────────────────────────────────────────────────────────────────────────────────
@@ -120,6 +123,60 @@ def test_status_finds_the_logs_where_they_are_kept(server: FaultServer, tmp_path
     assert main(["mirror", "s3://bucket/p/", *words, "-q"]) == 0
     assert main(["status", *words]) == 0
     assert "everything is in place" in capsys.readouterr().out
+
+
+def test_status_says_that_the_last_run_has_left_no_log(server: FaultServer, tmp_path: Path, capsys: Captured) -> None:
+    server.put("bucket", "p/a", b"a")
+    dest, elsewhere = str(tmp_path / "dest"), str(tmp_path / "state")
+    runs = tmp_path / "dest" / ".sealift" / "runs"
+    assert main(["mirror", "s3://bucket/p/", dest, "--state", elsewhere, "-q"]) == 0
+    for command in (["status", dest], ["status", dest, "--json"]):
+        assert main(command) == 1
+    said, told = capsys.readouterr().out.split("\n\nnext:\n  list, and fetch what has changed\n")
+    began = json.loads(told)["unlogged"][0]["began"]
+    minute = f"{datetime.fromisoformat(began).astimezone():%Y-%m-%d %H:%M}"
+    lost = f"has left no log in {runs}: it was deleted, or is where the --state of that run said"
+    assert said == f"the last run, of {minute}, {lost}"
+    assert main(["report", dest]) == 2
+    assert capsys.readouterr().err == f"sealift: the last run, of {minute}, {lost}\n"
+
+    with logged(tmp_path / "dest", LONG_AGO, Summary(complete=True)):
+        pass
+    assert main(["status", dest]) == 1
+    out = capsys.readouterr().out
+    assert "everything is in place" in out
+    assert lost in out
+    assert main(["report", dest, "-o", str(tmp_path / "page.html")]) == 0
+    assert f"{lost}; this report is on the last one that has" in capsys.readouterr().err
+
+    assert main(["mirror", "s3://bucket/p/", dest, "-q"]) == 0
+    assert main(["status", dest]) == 0
+    assert "has left no log" not in capsys.readouterr().out
+
+
+def test_a_run_that_is_under_way_elsewhere_is_not_taken_for_one_that_has_ended(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    with logged(tmp_path, LONG_AGO, Summary(failed=1)):
+        pass
+    with Destination.open(tmp_path, create=True) as destination:
+        destination.lock()
+        assert main(["status", str(tmp_path), "--json"]) == 1
+        assert [run["how"] for run in json.loads(capsys.readouterr().out)["runs"]] == ["ended"]
+        main(["status", str(tmp_path)])
+        assert "the run that is under way has no log in" in capsys.readouterr().out
+
+
+def test_a_shard_without_a_log_is_named(server: FaultServer, tmp_path: Path, capsys: Captured) -> None:
+    server.put("bucket", "p/a", b"a")
+    for shard in ("1/2", "2/2"):
+        assert main(["mirror", "s3://bucket/p/", str(tmp_path), "-q", "--shard", shard]) == 0
+    assert main(["status", str(tmp_path)]) == 0
+    (log,) = (tmp_path / ".sealift").glob("shards/1-of-2/runs/*.jsonl")
+    log.unlink()
+    capsys.readouterr()
+    assert main(["status", str(tmp_path)]) == 1
+    assert f"the last run of shard 1/2 has left no log in {log.parent}: " in capsys.readouterr().out
 
 
 def test_status_sees_shards_as_one_and_names_those_that_are_missing(

@@ -12,7 +12,7 @@ from sealift.cli.console import Console
 from sealift.cli.layers import Display
 from sealift.cli.quantities import count, size
 from sealift.cli.status import FAILED, IN_PLACE
-from sealift.cli.story import HEADINGS, history, next_steps, verdict
+from sealift.cli.story import HEADINGS, history, next_steps, unlogged, verdict
 from sealift.config import Settings
 from sealift.errors import ConfigError, LocalStorageError
 from sealift.report.runs import Run, glance, logs, read_run
@@ -32,7 +32,7 @@ def status(command: Command, settings: Settings, display: Display, console: Cons
     dest = Path(command.words[0])
     state = look(dest, settings.storage.state)
     runs = {path: glance(path) for path in reversed(state.logs[-SHOWN:])}
-    under_way = {part.logs[-1] for part in state.parts if part.running and part.logs}
+    under_way = {part.under_way for part in state.parts if part.under_way is not None}
     ended = [path for part in state.parts for path in [path for path in part.logs if path not in under_way][-1:]]
     last = [read_run(path) for path in ended]
     if display.json:
@@ -40,8 +40,8 @@ def status(command: Command, settings: Settings, display: Display, console: Cons
     else:
         for line in _lines(dest, state, runs, under_way, last):
             console.out(line)
-    statuses = [run.status for run in last] or [IN_PLACE if state.running else FAILED]
-    return max([*statuses, FAILED] if state.missing else statuses)
+    unknown = state.missing or any(part.unlogged and not part.running for part in state.parts)
+    return max([run.status for run in last] + [FAILED if unknown else IN_PLACE])
 
 
 def report(command: Command, settings: Settings, console: Console) -> int:
@@ -50,7 +50,7 @@ def report(command: Command, settings: Settings, console: Console) -> int:
         from sealift.cli.page import page
     except ImportError as error:
         raise ConfigError(EXTRA) from error
-    path, before, under_way = _asked_for(Path(command.words[0]), settings.storage.state)
+    path, before, under_way = _asked_for(Path(command.words[0]), settings.storage.state, console)
     output = Path(str(command.layer.values.get("output", "report.html")))
     text = page(read_run(path), None if before is None else read_run(before), under_way=under_way)
     try:
@@ -61,14 +61,17 @@ def report(command: Command, settings: Settings, console: Console) -> int:
     return IN_PLACE
 
 
-def _asked_for(run: Path, state: Path | None) -> tuple[Path, Path | None, bool]:
+def _asked_for(run: Path, state: Path | None, console: Console) -> tuple[Path, Path | None, bool]:
     """Return the log of a run, that of the one before, and whether the run is under way."""
     if run.is_dir():
         found = look(run, state)
+        without = [unlogged(part) for part in found.parts if part.unlogged]
         if not found.logs:
-            raise ConfigError(f"there is no log in {found.directory}")
+            raise ConfigError("; ".join(without))
+        for said in without:
+            console.err(f"warning: {said}; this report is on the last one that has", "warning")
         run = found.logs[-1]
-        under_way = any(part.running and run in part.logs for part in found.parts)
+        under_way = any(part.under_way == run for part in found.parts)
     else:
         under_way = False
     if not run.is_file():
@@ -81,6 +84,7 @@ def _lines(
     dest: Path, state: State, runs: Mapping[Path, Run], under_way: AbstractSet[Path], last: Sequence[Run]
 ) -> list[str]:
     lines = []
+    without = [unlogged(part) for part in state.parts if part.unlogged]
     if state.files is not None:
         lines += [f"{dest}: {count(state.files)} files that are known, {size(state.bytes)}", ""]
     rows = [list(HEADINGS), *history(runs, under_way)] if runs else []
@@ -88,9 +92,9 @@ def _lines(
     for began, *numbers, words in rows:
         cells = [number.rjust(width) for number, width in zip(numbers, widths[1:-1], strict=True)]
         lines.append("  ".join([began.ljust(widths[0]), *cells, words]).rstrip())
-    if not runs:
-        lines.append("no run has left a log")
-    return [*lines, "", "next:", *(f"  {step}" for step in next_steps(state, last))]
+    if runs and without:
+        lines.append("")
+    return [*lines, *without, "", "next:", *(f"  {step}" for step in next_steps(state, last))]
 
 
 def _as_dict(
@@ -108,6 +112,11 @@ def _as_dict(
         },
         "shards": [part.shard for part in state.parts if part.shard],
         "missing_shards": list(state.missing),
+        "unlogged": [
+            {"shard": part.shard, "began": None if part.began is None else part.began.isoformat()}
+            for part in state.parts
+            if part.unlogged
+        ],
         "runs": [
             {
                 "log": str(path),

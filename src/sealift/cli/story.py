@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from sealift.cli.quantities import count, duration, objects, rate, size
 from sealift.report.runs import Run
-from sealift.report.state import State
+from sealift.report.state import Part, State
 
 Kind = Literal["good", "bad", "unknown"]
 
@@ -85,6 +86,15 @@ def changed(run: Run, before: Run) -> Changed:
     return Changed(len(now - then), len(now & then), len(then - now))
 
 
+def unlogged(part: Part) -> str:
+    """Say that the last run has left no log, of whose runs `part` tells."""
+    of = f" of shard {part.shard}" if part.shard else ""
+    if part.running:
+        return f"the run{of} that is under way has no log in {part.directory} so far"
+    which = f"the last run{of}" if part.began is None else f"the last run, of {_minute(part.began)},"
+    return f"{which} has left no log in {part.directory}: it was deleted, or is where the --state of that run said"
+
+
 def next_steps(state: State, last: Sequence[Run]) -> list[str]:
     """Say what the next run would do first; `last` are the last runs that have ended, one of each shard."""
     if state.running and not state.parts[0].shard:
@@ -111,7 +121,7 @@ def history(runs: Mapping[Path, Run], under_way: AbstractSet[Path]) -> list[list
     """Return a row for each run, by its log."""
     return [
         [
-            " ".join(filter(None, [f"{run.began.astimezone():%Y-%m-%d %H:%M}", run.shard])),
+            " ".join(filter(None, [_minute(run.began), run.shard])),
             duration(run.seconds),
             "–" if run.how == "killed" else str(run.status),
             _number(run.summary, "downloaded"),
@@ -126,6 +136,10 @@ def history(runs: Mapping[Path, Run], under_way: AbstractSet[Path]) -> list[list
 
 
 HEADINGS = ("began", "took", "status", "downloaded", "failed", "not reached", "deleted", "received", "")
+
+
+def _minute(moment: datetime) -> str:
+    return f"{moment.astimezone():%Y-%m-%d %H:%M}"
 
 
 def _number(summary: dict[str, Any], name: str) -> str:

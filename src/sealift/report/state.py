@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from sealift.destination import OWN_DIRECTORY
 from sealift.errors import ConfigError
-from sealift.locks import LOCK, is_held
+from sealift.locks import LOCK, is_held, taken
 from sealift.partial import NOTE, NOTE_IN_WRITING
 from sealift.report.runs import logs
 from sealift.runlog import ENDING
+from sealift.runlog import began as time_of
 from sealift.shards import SHARDS, missing, open_to_read, part_of, present
 
 
@@ -32,10 +34,24 @@ class Part:
 
     shard: str
     """`3/8`; nothing for runs without."""
+    directory: Path
+    """Of the logs, if there are any."""
     logs: tuple[Path, ...]
     """The oldest first."""
     running: bool
     """A run is under way, as far as can be told on this machine."""
+    began: datetime | None = None
+    """When the last run began, to the second, where that is known without its log."""
+
+    @property
+    def unlogged(self) -> bool:
+        """Whether the last run has left no log here: it was deleted, or is where a `--state` said."""
+        return not self.logs or (self.began is not None and time_of(self.logs[-1].stem) < self.began)
+
+    @property
+    def under_way(self) -> Path | None:
+        """The log of the run that is under way, if there is one."""
+        return self.logs[-1] if self.running and not self.unlogged else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +85,9 @@ def look(dest: Path, state: Path | None) -> State:
     kept = state or own
     shards = present(kept)
     parts = [
-        Part(str(shard), tuple(logs(part_of(kept, shard) / "runs")), is_held(own / SHARDS / f"{shard.name}.lock"))
+        _part(str(shard), part_of(kept, shard) / "runs", is_held(own / SHARDS / f"{shard.name}.lock"))
         for shard in shards
-    ] or [Part("", tuple(logs(kept / "runs")), is_held(own / LOCK))]
+    ] or [_part("", kept / "runs", is_held(own / LOCK), taken(own / LOCK))]
     every = sorted([*logs(kept / "runs"), *logs(kept / SHARDS, f"*/runs/*{ENDING}")], key=lambda path: path.name)
     files, size = _files(kept, sharded=bool(shards))
     return State(
@@ -83,6 +99,10 @@ def look(dest: Path, state: Path | None) -> State:
         files,
         size,
     )
+
+
+def _part(shard: str, runs: Path, running: bool, taken_at: datetime | None = None) -> Part:
+    return Part(shard, runs, tuple(logs(runs)), running, taken_at)
 
 
 def _unfinished(partial: Path) -> Unfinished:
