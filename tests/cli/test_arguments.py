@@ -112,6 +112,15 @@ def test_each_verb_explains_its_options_with_variable_and_default() -> None:
             assert option.default in text
 
 
+@pytest.mark.parametrize("columns", [60, 80, 200])
+@pytest.mark.parametrize("verb", ["", *VERBS])
+def test_help_is_no_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch, verb: str, columns: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert all(len(line) <= columns for line in help_text(verb).splitlines())
+    monkeypatch.setenv("COLUMNS", "1")
+    assert help_text(verb).startswith("usage: sealift")
+
+
 def test_help_and_version_are_answers(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     assert "sealift VERB --help" in capsys.readouterr().out

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import shutil
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NoReturn
@@ -188,14 +190,19 @@ def parse(argv: Sequence[str]) -> Command:
 
 def help_text(verb: str) -> str:
     """Return the help on `verb`, or on all of it."""
+    width = max(20, shutil.get_terminal_size().columns - 2)
     if not verb:
-        return _TOP.format(verbs="\n".join(f"  {name:<9} {shape.summary}" for name, shape in VERBS.items()))
+        verbs = "\n".join(
+            textwrap.fill(shape.summary, width, initial_indent=f"  {name:<9} ", subsequent_indent=" " * 12)
+            for name, shape in VERBS.items()
+        )
+        return _wrapped(_TOP, width).format(verbs=verbs)
     shape = VERBS[verb]
     parser = argparse.ArgumentParser(
         prog=f"sealift {verb}",
         usage=" ".join(f"sealift {verb} [OPTION...] {shape.usage}".split()),
-        description=shape.description,
-        epilog=_EPILOG if "config" in {option.name for option in _of(verb)} else None,
+        description=_wrapped(shape.description, width),
+        epilog=_wrapped(_EPILOG, width) if "config" in {option.name for option in _of(verb)} else None,
         formatter_class=_layout,
         add_help=False,
     )
@@ -208,6 +215,15 @@ def help_text(verb: str) -> str:
         groups[option.group](*_spellings(option), dest=option.name, help=_explained(option), **arguments)
     parser.add_argument_group("Help").add_argument("-h", "--help", action="store_true", help="show this text")
     return parser.format_help()
+
+
+def _wrapped(text: str, width: int) -> str:
+    """Return `text` with paragraphs of that `width`, or of what can be read; one that is indented stays as it is."""
+    width = min(width, 118)
+    return "\n\n".join(
+        each if each.startswith(" ") else textwrap.fill(each, width, break_long_words=False, break_on_hyphens=False)
+        for each in text.split("\n\n")
+    )
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
