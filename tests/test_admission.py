@@ -12,6 +12,7 @@ from sealift.admission import Admission, Way
 from sealift.config import KmsSettings
 from sealift.model import RemoteObject
 from sealift.neighbours import ENOUGH
+from sealift.pacing import Permit
 from sealift.timetable import Slot
 
 REGIONS = {"here": "eu-central-1", "beside": "eu-central-1", "far": "us-east-1"}
@@ -41,10 +42,21 @@ def wish(bucket: str = "here", key: str = "d/k", **facts: bool) -> Wish:
     return Wish(RemoteObject(bucket, key, 1, '"e"', 0), **facts)
 
 
+def sent(leave: Way | None) -> Permit | None:
+    """Send something with leave that was taken."""
+    permit = None if leave is None else leave.permit()
+    if permit is not None:
+        permit.sent()
+    return permit
+
+
 def admitted(admission: Admission, wanted: Wish) -> bool:
-    """Ask for leave, and take it if there is any."""
+    """Ask for leave, and use it if there is any."""
     leave = admission.leave(wanted)
-    return leave is None or leave.take() == 0.0
+    if leave is not None and leave.take():
+        return False
+    sent(leave)
+    return True
 
 
 @dataclass
@@ -71,7 +83,7 @@ class Story:
             leave = self.admission.leave(wanted)
             if leave is not None:
                 assert leave.take() == 0.0
-            self.admission.answered(wanted, leave, self.clock.now, charged=charged)
+            self.admission.answered(wanted, sent(leave), self.clock.now, charged=charged)
             self.clock.now += 0.01
 
     def refused_by_kms(self, wanted: Wish, count: int = 5, *, key_store: bool = False) -> None:
@@ -170,7 +182,26 @@ def test_a_permit_that_was_not_needed_is_there_for_the_next() -> None:
         leave = story.admission.leave(wish(key=f"{_}/k"))
         assert leave is not None
         assert leave.take() == 0.0
-        story.admission.answered(wish(key=f"{_}/k"), leave, story.clock.now, charged=False)
+        story.admission.answered(wish(key=f"{_}/k"), sent(leave), story.clock.now, charged=False)
+
+
+def test_under_a_cap_what_has_not_gone_yet_takes_room_however_long_that_takes() -> None:
+    """Connections come about all at once, of those who wait for one: no second may have more than the cap for that."""
+    story = Story(KmsSettings(rps=3))
+    leaves = []
+    for _ in range(3):
+        story.clock.now += 1
+        leave = story.admission.leave(wish())
+        assert leave is not None
+        assert leave.take() == 0.0
+        leaves.append(leave)
+    story.clock.now += 60
+    assert not admitted(story.admission, wish())
+    for leave in leaves:
+        sent(leave)
+    assert not admitted(story.admission, wish())
+    story.clock.now += 1.02
+    assert admitted(story.admission, wish())
 
 
 def test_under_a_cap_what_is_expected_to_be_free_goes_at_once_as_often_as_the_cap_allows() -> None:
@@ -182,7 +213,7 @@ def test_under_a_cap_what_is_expected_to_be_free_goes_at_once_as_often_as_the_ca
     leaves = [story.admission.leave(wish(key="free/next")) for _ in range(51)]
     assert all(isinstance(leave, Way) for leave in leaves)
     assert [leave.take() > 0.0 for leave in leaves if leave is not None] == [False] * 50 + [True]
-    story.admission.answered(wish(key="free/next"), leaves[0], story.clock.now, charged=False)
+    story.admission.answered(wish(key="free/next"), sent(leaves[0]), story.clock.now, charged=False)
     assert admitted(story.admission, wish(key="free/next"))
     assert not admitted(story.admission, wish(key="free/next"))
 
@@ -198,7 +229,7 @@ def test_no_second_has_more_requests_to_kms_than_the_cap_wherever_they_go_and_wh
     gets: list[tuple[str, str, float]], rps: int
 ) -> None:
     story = Story(KmsSettings(rps=rps), caps={"eu-central-1": 2.0 * rps, "us-east-1": 20.0})
-    sent: list[float] = []
+    asked: list[float] = []
     free = 0
     for bucket, kind, pause in gets:
         story.clock.now += pause
@@ -208,10 +239,10 @@ def test_no_second_has_more_requests_to_kms_than_the_cap_wherever_they_go_and_wh
         wanted = wish(bucket, f"{kind}/k")
         leave = story.admission.leave(wanted)
         if leave is None or leave.take() == 0.0:
-            story.admission.answered(wanted, leave, story.clock.now, charged=charged)
+            story.admission.answered(wanted, sent(leave), story.clock.now, charged=charged)
             if charged:
-                sent.append(story.clock.now)
-    assert all(later - sooner >= 1 for sooner, later in zip(sent, sent[rps:], strict=False))
+                asked.append(story.clock.now)
+    assert all(later - sooner >= 1 for sooner, later in zip(asked, asked[rps:], strict=False))
 
 
 def test_the_cap_of_all_regions_follows_its_timetable() -> None:

@@ -34,12 +34,12 @@ class FailingStore(FakeStore):
             self.left -= 1
             raise ServerFailed("KMS failed", code="KMS.KMSInternalException")
 
-    async def checksum(self, remote):
+    async def checksum(self, remote, going=None):
         self.fail()
         return TOLD
 
     @asynccontextmanager
-    async def open(self, remote, part):
+    async def open(self, remote, part, going=None):
         self.fail()
         body = FakeBody(b"")
         body.checksum = TOLD

@@ -85,6 +85,43 @@ def test_without_a_cap_nothing_waits_before_the_first_refusal(history: list[tupl
     assert governor.quota is None
 
 
+@given(caps, st.lists(st.tuples(st.floats(0, 2), st.integers(0, 400), st.integers(0, 4), st.booleans()), max_size=80))
+def test_a_cap_is_never_exceeded_by_what_goes_out_late(cap: float, history: list[tuple[float, int, int, bool]]) -> None:
+    """Permits are held as long as it takes; some requests are sent elsewhere first, and count by the second time."""
+    governor, now, held, went_out = Governor(cap), 0.0, 0, list[float]()
+    for pause, most, go, again in history:
+        now += pause
+        held += governor.take(now, most, held=True)
+        if again and went_out and now - went_out[-1] <= WINDOW:
+            governor.sent(now, went_out.pop())
+            went_out.append(now)
+        for _ in range(min(go, held)):
+            governor.sent(now)
+            went_out.append(now)
+            held -= 1
+    assert held <= max(1, int(cap))
+    most = max(1, int(cap))
+    for first, after in zip(went_out, went_out[most:], strict=False):
+        assert after - first >= WINDOW
+
+
+@given(caps, st.integers(1, 100))
+def test_what_is_held_by_somebody_is_waited_for_until_it_has_gone(cap: float, seconds: int) -> None:
+    governor = Governor(cap)
+    most = max(1, int(cap))
+    for number in range(most):
+        assert governor.take(3.0 * number / min(cap, 1), 1, held=True) == 1
+    now = 3.0 * most / min(cap, 1) + seconds
+    assert governor.take(now, 1, held=True) == 0
+    now += governor.wait(now)
+    assert governor.take(now, 1, held=True) == 0
+    for _ in range(most):
+        governor.sent(now)
+    assert governor.take(now, 1) == 0
+    now += governor.wait(now) + 1e-6
+    assert governor.take(now, 1) == 1
+
+
 def throttled(successes: int) -> Governor:
     """Return a governor that had so many successes in its first second, then a refusal, and a success."""
     governor = Governor()

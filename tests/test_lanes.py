@@ -35,14 +35,14 @@ class Held(FakeStore):
         self.news = anyio.Event()
 
     @asynccontextmanager
-    async def open(self, remote, part):
+    async def open(self, remote, part, going=None):
         self.under_way += 1
         self.most = max(self.most, self.under_way)
         self.news.set()
         self.news = anyio.Event()
         try:
             await self.go.wait()
-            async with super().open(remote, part) as body:
+            async with super().open(remote, part, going) as body:
                 yield body
         finally:
             self.under_way -= 1
@@ -60,10 +60,14 @@ class Script:
         self.bytes = 0
         self.offsets = {}
         self.ends = {}
+        self.sent_ones = []
 
     async def take(self):
         await anyio.lowlevel.checkpoint()
         return self.attempts.pop(0) if self.attempts else None
+
+    def sent(self, number):
+        self.sent_ones.append(number)
 
     def answered(self, number, *, charged):
         assert charged
@@ -241,11 +245,11 @@ class Failing(FakeStore):
     busy = True
 
     @asynccontextmanager
-    async def open(self, remote, part):
+    async def open(self, remote, part, going=None):
         await anyio.lowlevel.checkpoint()
         if self.busy:
             raise ServerFailed("too busy", bucket=remote.bucket, key=remote.key, code="InternalError")
-        async with super().open(remote, part) as body:
+        async with super().open(remote, part, going) as body:
             yield body
 
 

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -396,6 +397,20 @@ async def test_objects_that_need_no_kms_call_wait_for_no_cap(server, tmp_path):
     with anyio.fail_after(20):
         summary = await mirror(server, tmp_path, kms=KmsSettings(rps=1))
     assert (summary.downloaded, server.kms_calls) == (40, 0)
+
+
+async def test_under_a_cap_it_counts_when_a_get_goes_out_and_not_when_it_is_answered(server, tmp_path):
+    """Were they counted until they are answered, no more than 20 would ever be under way."""
+    fill(server, {f"k{number:02}": b"x" for number in range(30)})
+    here = anyio.Event()
+    held = server.fault(op="get", do=Hold(here), times=None)
+    run = partial(mirror, server, tmp_path, transfer=TransferSettings(concurrency=30), kms=KmsSettings(rps=20))
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as group:
+            group.start_soon(run)
+            await held.reached(30)
+            here.set()
+    assert len(tree(tmp_path)) == 30
 
 
 # ── An outage of KMS ────────────────────────────────────────────────────────────────────────────────

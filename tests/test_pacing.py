@@ -8,7 +8,7 @@ from itertools import pairwise
 import anyio
 import pytest
 
-from sealift.pacing import Pace
+from sealift.pacing import Pace, Permit
 
 pytestmark = pytest.mark.anyio
 
@@ -39,7 +39,7 @@ async def permits(pace: Pace, clock: Clock, *, tasks: int, each: int) -> list[fl
 
     async def work() -> None:
         for _ in range(each):
-            await pace.permit()
+            await asks(pace)
             sent.append(clock.now)
             pace.succeeded(clock.now)
 
@@ -47,6 +47,13 @@ async def permits(pace: Pace, clock: Clock, *, tasks: int, each: int) -> list[fl
         for _ in range(tasks):
             group.start_soon(work)
     return sent
+
+
+async def asks(pace: Pace) -> Permit:
+    """Wait for a permit, and send something with it."""
+    permit = await pace.permit()
+    permit.sent()
+    return permit
 
 
 async def test_nothing_waits_before_the_first_refusal() -> None:
@@ -78,19 +85,47 @@ async def test_after_a_refusal_permits_wait() -> None:
 async def test_a_permit_that_was_not_needed_is_the_next_ones() -> None:
     pace, clock = paced(1)
     for _ in range(1000):
-        await pace.permit()
-        pace.give_back()
+        (await pace.permit()).not_needed(clock.now)
     assert clock.now == 1000.0
+
+
+async def test_a_permit_counts_from_when_its_request_goes_out() -> None:
+    pace, clock = paced(1)
+    permit = await pace.permit()
+    clock.now += 60  # its connection took long
+    permit.sent()
+    await pace.permit()
+    assert clock.now == pytest.approx(1061, abs=0.1)
+
+
+async def test_a_request_that_was_sent_elsewhere_first_counts_once() -> None:
+    pace, clock = paced(2)
+    permit = await asks(pace)
+    clock.now += 0.1
+    permit.sent()
+    await asks(pace)
+    assert clock.now < 1000.7
+    await asks(pace)
+    assert clock.now == pytest.approx(1001.11, abs=0.01)
+
+
+async def test_a_request_that_is_called_off_leaves_its_place_a_second_later() -> None:
+    """Whether it had gone out by then nobody knows."""
+    pace, clock = paced(1)
+    with await pace.permit():
+        clock.now += 60
+    await pace.permit()
+    assert clock.now == pytest.approx(1061, abs=0.1)
 
 
 async def test_who_waits_already_gets_it_as_well() -> None:
     pace = Pace(0.001)
-    await pace.permit()
+    permit = await asks(pace)
     with anyio.fail_after(5):
         async with anyio.create_task_group() as group:
             group.start_soon(pace.permit)
             await anyio.wait_all_tasks_blocked()
-            pace.give_back()
+            permit.not_needed(0.0)
 
 
 async def test_who_waits_at_the_pace_of_probes_goes_on_as_soon_as_one_is_granted() -> None:
@@ -124,11 +159,11 @@ async def test_who_waits_at_the_pace_of_probes_goes_on_as_soon_as_one_is_granted
 
 async def test_who_is_cancelled_while_waiting_leaves_the_turn_to_the_next() -> None:
     pace, clock = paced(1)
-    await pace.permit()
+    await asks(pace)
     with anyio.CancelScope() as scope:
         scope.cancel()
         await pace.permit()
-    await pace.permit()
+    await asks(pace)
     assert clock.now > 1000.0
 
 
@@ -170,7 +205,7 @@ async def test_it_is_told_for_how_long_somebody_waited_however_many_did() -> Non
 
 async def test_who_waits_already_is_counted() -> None:
     pace, clock = paced(0.001)
-    await pace.permit()
+    await asks(pace)
     with anyio.CancelScope() as scope:
         async with anyio.create_task_group() as group:
             pace._within = bind(_let_pass, clock)

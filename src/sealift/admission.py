@@ -21,7 +21,7 @@ from sealift.config import KmsSettings
 from sealift.governor import Cap, Governor
 from sealift.model import RemoteObject
 from sealift.neighbours import Neighbours
-from sealift.pacing import Pace
+from sealift.pacing import Pace, Permit
 from sealift.timetable import Timetable, local_time
 
 SHORT = 0.25
@@ -73,16 +73,14 @@ class Way:
 
     def give_back(self) -> None:
         """See `Leave.give_back`."""
-        now = self._clock()
+        now, permit = self._clock(), self.permit()
         self._bucket.s3.give_back(now)
-        self.not_charged(now)
+        if permit is not None:
+            permit.not_needed(now)
 
-    def not_charged(self, sent: float) -> None:
-        """Hear that KMS was not asked by what was sent at `sent`."""
-        if self.pace is not None and self._reserves:
-            self.pace.free(sent)
-        elif self.pace is not None:
-            self.pace.give_back(sent)
+    def permit(self) -> Permit | None:
+        """Return what is to hear of the GET for which leave was just taken, if KMS may be asked for it."""
+        return None if self.pace is None else Permit(self.pace, reserved=self._reserves)
 
 
 class Bucket:
@@ -189,8 +187,8 @@ class Admission:
             known.belong(region, self._pace(region, name if name in self._apart else ""))
         return known
 
-    def answered(self, wanted: Wanted, leave: object, sent: float, *, charged: bool) -> float | None:
-        """Hear that S3 has answered what was sent with `leave` at `sent`; `charged`: KMS was asked, and granted it.
+    def answered(self, wanted: Wanted, permit: Permit | None, sent: float, *, charged: bool) -> float | None:
+        """Hear that S3 has answered what was sent with `permit` at `sent`; `charged`: KMS was asked, and granted it.
 
         Return how many seconds KMS was down until now, if it was.
         """
@@ -206,8 +204,8 @@ class Admission:
             bucket.neighbours.learn(remote.key, charged=charged)
         if charged:
             return bucket.pace.succeeded(sent)
-        if isinstance(leave, Way):
-            leave.not_charged(sent)
+        if permit is not None:
+            permit.not_needed(sent)
         return None
 
     def refused(self, wanted: Wanted, sent: float, *, key_store: bool) -> float | None:

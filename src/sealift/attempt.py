@@ -28,6 +28,8 @@ class Attempt(NamedTuple):
     """The partial file; it is there already unless there is a `spot`."""
     spot: Spot | None
     """Where the object is put as soon as it is there: a whole object of one GET, of which nothing was written yet."""
+    counted: bool = False
+    """Whether it is to be told when the GET is sent."""
 
 
 class Ended(NamedTuple):
@@ -57,6 +59,10 @@ class Decider(Protocol):
 
     async def take(self) -> Attempt | None:
         """Return the next attempt, when there is one; None when there will be none any more. Raises RunError."""
+        ...
+
+    def sent(self, number: int) -> None:
+        """Hear that the GET of an attempt that is `counted` goes out."""
         ...
 
     def answered(self, number: int, *, charged: bool) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 
 import anyio
 from anyio.to_thread import run_sync
@@ -31,9 +32,9 @@ from sealift.checksum import (
     stretches_of,
     usual_part_size,
 )
-from sealift.errors import Changed, ObjectError, Throttled, Transient
+from sealift.errors import Changed, NotSent, ObjectError, Throttled, Transient
 from sealift.model import ByteRange, Part, RemoteObject
-from sealift.pacing import Pace, say_if_back
+from sealift.pacing import Pace, Permit, say_if_back
 from sealift.reading import Readable, sum_up
 from sealift.retry import Again, Attempts, RetrySettings, after
 from sealift.s3.store import ObjectStore
@@ -109,13 +110,14 @@ class Checker:
         by_head = True
         pace = self._pace_for(remote)
         while True:
-            if charged:
-                await pace.permit()
+            permit = await pace.permit() if charged else None
             sent = time.monotonic()
             try:
-                told = await (self._store.checksum(remote) if by_head else self._told_by_get(remote))
+                told = await self._told(remote, permit, by_head=by_head)
             except Changed:
                 raise
+            except NotSent:
+                continue
             except ObjectError as error:
                 failure: ObjectError = error
                 if by_head and charged and error.code in _SLOW:
@@ -139,14 +141,23 @@ class Checker:
                     say_if_back(pace.succeeded(sent), self._tally.observer)
                 return told
 
-    async def _told_by_get(self, remote: RemoteObject) -> Checksum | None:
-        """Ask by a GET that is given up once its head is there: its refusal says what is the matter, a HEAD's does not.
+    async def _told(self, remote: RemoteObject, permit: Permit | None, *, by_head: bool) -> Checksum | None:
+        """Ask once.
 
-        That costs a connection.
+        By a GET, that is given up once its head is there: its refusal says what is the matter, a HEAD's does not. That
+        costs a connection.
         """
-        self._tally.get_requests += 1
-        async with self._store.open(remote, Part(ByteRange(0, remote.size), whole=True)) as body:
-            return body.checksum
+        going = None if permit is None else permit.going
+        with permit or nullcontext():
+            if by_head:
+                return await self._store.checksum(remote, going)
+            self._tally.get_requests += 1
+            try:
+                async with self._store.open(remote, Part(ByteRange(0, remote.size), whole=True), going) as body:
+                    return body.checksum
+            except NotSent:
+                self._tally.get_requests -= 1
+                raise
 
     def _agreed(self, remote: RemoteObject, told: Checksum, found: Checksum, whole: Checksum) -> Checked:
         if found != told:

@@ -13,7 +13,7 @@
         │   ├─ ServerFailed   … as S3, or KMS behind it, said that it failed
         │   └─ Unreachable    … of which not even a connection came
         ├─ Throttled          worth waiting for; never counts as an attempt
-        │   └─ NotSent        … before it was even asked for
+        │   └─ NotSent        … before anybody has heard it
         ├─ Permanent          no attempt would help
         │   └─ Refused        … because somebody has not granted it
         ├─ Changed            the object was overwritten; start over with the new one
@@ -148,7 +148,11 @@ class Throttled(ObjectError):
 
 
 class NotSent(Throttled):
-    """KMS had begun to refuse while this waited for its connection: it did not go out."""
+    """It has to go out yet, or once more.
+
+    KMS had begun to refuse while this waited for its connection; or the connection was closed just then, and what goes
+    out again has to be counted again.
+    """
 
 
 class Permanent(ObjectError):

@@ -46,7 +46,7 @@ from sealift.errors import (
 )
 from sealift.line import MOST_RETURNED, Line, Ticket
 from sealift.model import ByteRange, Outcome, Part, RemoteObject
-from sealift.pacing import say_if_back
+from sealift.pacing import Permit, say_if_back
 from sealift.partial import Blocked, PartialFile, record_all
 from sealift.planning import MIB, part_size_under_quota, parts
 from sealift.ranges import merged, missing
@@ -223,6 +223,8 @@ class Fetcher:
         self._jobs: set[Job] = set()
         self._numbers = 0
         self._tickets: dict[int, Ticket[Job]] = {}
+        self._permits: dict[int, Permit] = {}
+        """Of those that KMS may be asked for, while permits are short."""
         self._sync = settings.storage.durability is not Durability.NONE
         self._finishing = 0
         self._finished = anyio.Event()
@@ -276,7 +278,11 @@ class Fetcher:
             self._tally.get_requests += 1
             ticket.sent = time.monotonic()
             job.began = job.began or ticket.sent
-            return Attempt(self._numbers, job.remote, part, self._landing.name(job), spot)
+            permit = ticket.leave.permit() if isinstance(ticket.leave, Way) else None
+            if permit is not None:
+                self._permits[self._numbers] = permit
+            counted = permit is not None and permit.going is not None
+            return Attempt(self._numbers, job.remote, part, self._landing.name(job), spot, counted)
         return None
 
     def _enlarge(self, ticket: Ticket[Job]) -> None:
@@ -342,12 +348,16 @@ class Fetcher:
         """See `Decider.received`."""
         self._tally.receive(size)
 
+    def sent(self, number: int) -> None:
+        """See `Decider.sent`."""
+        self._permits[number].sent()
+
     def answered(self, number: int, *, charged: bool) -> None:
         """See `Decider.answered`."""
         ticket = self._tickets[number]
         job = ticket.job
         charged = charged or job.refused
-        down = self._admission.answered(job, ticket.leave, ticket.sent, charged=charged)
+        down = self._admission.answered(job, self._permits.get(number), ticket.sent, charged=charged)
         say_if_back(down, self._tally.observer)
         if charged:
             job.charged = True
@@ -385,6 +395,9 @@ class Fetcher:
             self.reached(end.number, end.reached)
             self._note_checksums(job, end)
         del self._tickets[end.number]
+        permit = self._permits.pop(end.number, None)
+        if permit is not None:
+            permit.ended()
         if not isinstance(error, Unreachable):
             self._answered = time.monotonic()
         progressed, ticket.progressed = ticket.progressed, False

@@ -49,7 +49,7 @@ from sealift.localpath import local_path
 from sealift.measuring import Sampler
 from sealift.memory import Memory
 from sealift.model import ByteRange, Ending, Outcome, Part, RemoteObject, Summary
-from sealift.pacing import Pace, say_if_back
+from sealift.pacing import Pace, Permit, say_if_back
 from sealift.partial import PartialFile, discard, of_the_object, partial_name, translated
 from sealift.planning import MIB, count_parts, part_size_for, parts
 from sealift.retry import Attempts, after
@@ -390,27 +390,35 @@ class _Ordered:
             else:
                 return data
 
-    def _hear(self, sent: float, *, charged: bool, permitted: bool) -> None:
+    def _hear(self, sent: float, permit: Permit | None, *, charged: bool) -> None:
         """Hear whether KMS was asked for what was sent at `sent`."""
         self._charged = charged or self._refused
         if self._charged:
             self._tally.kms_requests += 1
             say_if_back(self._pace.succeeded(sent), self._tally.observer)
-        elif permitted:
-            self._pace.give_back(sent)
+        elif permit is not None:
+            permit.not_needed(sent)
 
     async def _attempt(self, part: Part, data: bytearray) -> None:
         if not part.whole and not part.range:
             return
-        permitted = self._charged
-        if permitted:
-            await self._pace.permit()
+        if self._charged:
+            with await self._pace.permit() as permit:
+                await self._get(part, data, permit)
+        else:
+            await self._get(part, data, None)
+        if self._whole and self._told is not None:  # nothing was written yet
+            running = _running(self._remote, self._told)
+            await run_sync(running.update, data)
+            await self._judge(self._told, running)
+
+    async def _get(self, part: Part, data: bytearray, permit: Permit | None) -> None:
         sent = time.monotonic()
         self._tally.get_requests += 1
         self.under_way += 1
         try:
-            async with self._store.open(self._remote, part) as body:
-                self._hear(sent, charged=body.charged, permitted=permitted)
+            async with self._store.open(self._remote, part, None if permit is None else permit.going) as body:
+                self._hear(sent, permit, charged=body.charged)
                 if part.whole:
                     self._told = body.checksum
                 while chunk := await body.read():
@@ -427,10 +435,6 @@ class _Ordered:
             raise
         finally:
             self.under_way -= 1
-        if self._whole and self._told is not None:  # nothing was written yet
-            running = _running(self._remote, self._told)
-            await run_sync(running.update, data)
-            await self._judge(self._told, running)
 
 
 class FileLanding:

@@ -101,12 +101,17 @@ _NEVER = float("-inf")
 
 
 class Cap:
-    """Never more than `rate` in any second, whichever paces share it. ValueError unless that is above zero."""
+    """Never more than `rate` in any second, whichever paces share it. ValueError unless that is above zero.
 
-    __slots__ = ("_each", "_log", "_most", "fastest", "rate", "users")
+    What is `held` has leave to go and has not gone yet, as its connection is still to come: it takes room as if it went
+    just now, for as long as that lasts. So nothing that goes late meets a second that is full without it.
+    """
+
+    __slots__ = ("_each", "_held", "_log", "_most", "fastest", "rate", "users")
 
     def __init__(self, rate: float) -> None:
         self._log: deque[float] = deque()
+        self._held = 0
         self.users: list[Permits] = []
         """Who keeps to it."""
         self.change(rate)
@@ -129,15 +134,29 @@ class Cap:
         log, begin = self._log, now - self._each
         while log and log[0] <= begin:
             log.popleft()
-        return max(0, self._most - len(log))  # they may have gone under a higher one
+        return max(0, self._most - len(log) - self._held)  # they may have gone under a higher one
 
-    def note(self, now: float, count: int) -> None:
-        """Take down that so many go."""
-        self._log.extend([now] * count)
+    def note(self, now: float, count: int, *, held: bool = False) -> None:
+        """Take down that so many go, now or, while they are `held`, later."""
+        if held:
+            self._held += count
+        else:
+            self._log.extend([now] * count)
+
+    def sent(self, now: float, before: float | None) -> None:
+        """Hear that one that was held goes now; or one that went at `before`, and had been for nothing."""
+        if before is None:
+            self._held -= 1
+        else:
+            self.give_back(before)
+        self._log.append(now)
 
     def wait(self, now: float) -> float:
-        """Return the seconds until one may go."""
-        return 0.0 if len(self._log) < self._most else max(0.0, self._log[-self._most] + self._each - now)
+        """Return the seconds until one may go, if no other does before."""
+        left = self._most - self._held
+        if left < 1:  # even if one of those goes at once
+            return self._each
+        return 0.0 if len(self._log) < left else max(0.0, self._log[-left] + self._each - now)
 
     def give_back(self, sent: float) -> None:
         """Hear that one was not needed that went by `sent`."""
@@ -170,8 +189,8 @@ class Permits:
         self.cap = min((cap.rate for cap in self._caps), default=None)
         """The lowest cap, in requests a second; None where there is none."""
 
-    def take(self, now: float, most: int, rate: float) -> int:
-        """Return how many of `most` requests may go at time `now`, `rate` a second."""
+    def take(self, now: float, most: int, rate: float, *, held: bool = False) -> int:
+        """Return how many of `most` requests may go at time `now`, `rate` a second; see `Cap` for those `held`."""
         self._level = self._due(now, rate)
         self.lost = self._level >= _full(rate)
         self._at = max(self._at, now)
@@ -179,7 +198,7 @@ class Permits:
         for cap in self._caps:
             count = min(count, cap.room(now))
         for cap in self._caps:
-            cap.note(now, count)
+            cap.note(now, count, held=held)
         self._level -= count
         return count
 
@@ -192,14 +211,19 @@ class Permits:
         """Forget what was kept for whoever comes late: it would go out at once."""
         self._level, self._at = min(1.0, self._level), max(self._at, now)
 
-    def reserve(self, now: float) -> float:
+    def reserve(self, now: float, *, held: bool = False) -> float:
         """Count one against the caps alone and return 0.0, or return the seconds until there is room for it."""
         for cap in self._caps:
             if cap.room(now) < 1:
                 return max(LEAST_WAIT, cap.wait(now))
         for cap in self._caps:
-            cap.note(now, 1)
+            cap.note(now, 1, held=held)
         return 0.0
+
+    def sent(self, now: float, before: float | None) -> None:
+        """See `Cap.sent`."""
+        for cap in self._caps:
+            cap.sent(now, before)
 
     def give_back(self, sent: float) -> None:
         """Take back one that was taken by `sent`."""
@@ -299,12 +323,15 @@ class Governor:
         """Requests a second that were granted when some were refused last; None while none were."""
         return None if self._pace is None else self._allowed
 
-    def take(self, now: float, most: int) -> int:
-        """Return how many of `most` requests may be sent now. They count as sent."""
+    def take(self, now: float, most: int, *, held: bool = False) -> int:
+        """Return how many of `most` requests may be sent now. They count as sent, or as `held` until they are `sent`.
+
+        Who holds permits says of each what becomes of it: `sent`, or `give_back`.
+        """
         rate = self.rate
         if rate is None:
             return most
-        count = self._permits.take(now, most, rate)
+        count = self._permits.take(now, most, rate, held=held)
         if self._pace is not None and count and self._brake == 1.0 and not self._permits.lost and self._pace <= rate:
             self._grow(count / rate)
         return count
@@ -324,9 +351,13 @@ class Governor:
         """Whether there is a cap, whatever is granted."""
         return self._permits.cap is not None
 
-    def reserve(self, now: float) -> float:
+    def sent(self, now: float, before: float | None = None) -> None:
+        """Hear that a request goes out now whose permit was held, or was used at `before` for nothing."""
+        self._permits.sent(now, before)
+
+    def reserve(self, now: float, *, held: bool = False) -> float:
         """Count a request against the caps that most likely needs no permit: return 0.0, or the seconds to wait."""
-        return self._permits.reserve(now)
+        return self._permits.reserve(now, held=held)
 
     def free(self, sent: float) -> None:
         """Hear that a request that was reserved for by `sent` needed no permit."""

@@ -8,6 +8,7 @@ what they find out together (`sealift.concurrency`).
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import anyio
 from anyio.abc import TaskGroup
@@ -192,7 +193,8 @@ class Lanes:
 
     async def _fetch(self, attempt: Attempt, filling: Filling) -> None:
         intake = _Intake(self, attempt, filling)
-        async with self._store.open(attempt.remote, attempt.part) as body:
+        going = partial(self.decider.sent, attempt.number) if attempt.counted else None
+        async with self._store.open(attempt.remote, attempt.part, going) as body:
             self.decider.answered(attempt.number, charged=body.charged)
             filling.expect(body.checksum)
             while data := await body.pour(intake):

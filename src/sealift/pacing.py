@@ -3,6 +3,9 @@
 Whatever KMS may be asked for takes a permit first: at once (`take`), or by waiting for it (`permit`). Where the answer
 shows that KMS was not asked (a Bucket Key, SSE-S3), it is given back. While KMS is down there is a permit for a single
 request now and then.
+
+A request may go out some time after its permit was taken, as its connection is still to come. Under a cap its second is
+that in which it goes out, which its `Permit` is told.
 """
 
 from __future__ import annotations
@@ -10,6 +13,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Self
 
 import anyio
 
@@ -83,10 +88,10 @@ class Pace:
         return self._waited + (0.0 if self._short_since is None else self._clock() - self._short_since)
 
     def take(self) -> float:
-        """Take a permit and return 0.0, or return in how many seconds there may be one."""
+        """Take a permit and return 0.0, or return in how many seconds there may be one. See to it by a `Permit`."""
         now = self._clock()
         seconds = self.outage.wait(now)
-        if not seconds and not self._governor.take(now, 1):
+        if not seconds and not self._governor.take(now, 1, held=True):
             seconds = max(LEAST_WAIT, self._governor.wait(now))
         if seconds:
             if self._short_since is None:
@@ -100,24 +105,27 @@ class Pace:
 
     def reserve(self) -> float:
         """Count a request against the caps for which KMS is most likely not asked; return what `take` returns."""
-        return self._governor.reserve(self._clock())
+        return self._governor.reserve(self._clock(), held=True)
+
+    def sent(self, before: float | None) -> float:
+        """Hear that a request goes out for which there is a permit, and return when; `before` is when it went first."""
+        now = self._clock()
+        self._governor.sent(now, before)
+        return now
 
     def free(self, sent: float) -> None:
         """Hear that KMS was not asked by one that was reserved for by `sent`."""
         self._governor.free(sent)
         self._hurry()
 
-    async def permit(self) -> bool:
-        """Wait for a permit, in the order of coming; say whether that took any time."""
-        if not self.limits:
-            return False
-        waited = self._turn.locked()
-        async with self._turn:
-            while seconds := self.take():
-                waited = True
-                self._sooner = anyio.Event()
-                await self._within(self._sooner, seconds)
-        return waited
+    async def permit(self) -> Permit:
+        """Wait for a permit, in the order of coming."""
+        if self.limits:
+            async with self._turn:
+                while seconds := self.take():
+                    self._sooner = anyio.Event()
+                    await self._within(self._sooner, seconds)
+        return Permit(self)
 
     def give_back(self, sent: float | None = None) -> None:
         """Hear that a permit was not needed that was taken by `sent`, by now if nothing is said."""
@@ -162,6 +170,49 @@ class Pace:
             self.limits = self._governor.rate is not None
             self._hurry()
         return down
+
+
+class Permit:
+    """Leave for one request to KMS, which hears what becomes of that; as a context manager, that it has ended."""
+
+    __slots__ = ("_at", "_pace", "_reserved")
+
+    def __init__(self, pace: Pace, *, reserved: bool = False) -> None:
+        """`reserved`: KMS is most likely not asked, and it counts against the caps alone."""
+        self._pace = pace
+        self._reserved = reserved
+        self._at: float | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.ended()
+
+    @property
+    def going(self) -> Callable[[], None] | None:
+        """Who is to be told when the request goes out; None where nobody has to know."""
+        return self.sent if self._pace.capped else None
+
+    def sent(self) -> None:
+        """Hear that the request goes out; or again, as KMS was not asked by what went before."""
+        self._at = self._pace.sent(self._at)
+
+    def not_needed(self, sent: float) -> None:
+        """Hear that KMS was not asked by what was sent at `sent`, as far as is known."""
+        self.ended()
+        at = sent if self._at is None else self._at
+        if self._reserved:
+            self._pace.free(at)
+        else:
+            self._pace.give_back(at)
+
+    def ended(self) -> None:
+        """Hear that the request has ended. If nobody knows when it went out, it may just have gone."""
+        if self._at is None and self._pace.capped:
+            self.sent()
 
 
 def say_if_back(down: float | None, observer: Observer) -> None:

@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 from sealift.checksum import Checksum
 from sealift.errors import Permanent
 from sealift.model import Encryption, Part, RemoteObject
-from sealift.s3.store import Body, Page, PageRequest, VersionedStore, VersionsPage, VersionsRequest
+from sealift.s3.store import Body, Going, Page, PageRequest, VersionedStore, VersionsPage, VersionsRequest
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -88,17 +88,17 @@ class Snapshot:
         """See `ObjectStore.encryption`."""
         return await self._store.encryption(bucket, key)
 
-    async def checksum(self, remote: RemoteObject) -> Checksum | None:
+    async def checksum(self, remote: RemoteObject, going: Going | None = None) -> Checksum | None:
         """See `ObjectStore.checksum`."""
-        return await self._store.checksum(remote)
+        return await self._store.checksum(remote, going)
 
     async def part_size(self, remote: RemoteObject, number: int) -> int:
         """See `ObjectStore.part_size`."""
         return await self._store.part_size(remote, number)
 
-    def open(self, remote: RemoteObject, part: Part) -> AbstractAsyncContextManager[Body]:
+    def open(self, remote: RemoteObject, part: Part, going: Going | None = None) -> AbstractAsyncContextManager[Body]:
         """See `ObjectStore.open`."""
-        return self._store.open(remote, part)
+        return self._store.open(remote, part, going)
 
     def _as_of(self, page: VersionsPage, place: _Place) -> tuple[tuple[RemoteObject, ...], str | None]:
         """Return what of a page was there, and the last key of which that is settled."""

@@ -142,6 +142,17 @@ async def only(backend, key):
     return remote
 
 
+async def test_whoever_asks_is_told_once_that_a_request_goes_out(backend):
+    await backend.put("k", b"body")
+    remote, told = await only(backend, "k"), []
+    async with backend.store.open(remote, Part(ByteRange(0, 4), whole=True), lambda: told.append("get")) as body:
+        assert told == ["get"]
+        while await body.read():
+            pass
+    await backend.store.checksum(remote, lambda: told.append("head"))
+    assert told == ["get", "head"]
+
+
 # ── Listing ─────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -24,12 +24,13 @@ TEXT = st.text(st.characters(codec=None, categories=None), max_size=20)
     start=st.integers(0, 1 << 40),
     length=st.integers(0, 1 << 30),
     spot=st.none() | st.builds(Spot, st.lists(st.binary(min_size=1)).map(tuple), st.integers(0, 1 << 62)),
+    counted=st.booleans(),
 )
 def test_an_attempt_comes_out_as_it_was_packed(
-    key: str, size: int, version: str | None, start: int, length: int, spot: Spot | None
+    key: str, size: int, version: str | None, start: int, length: int, spot: Spot | None, counted: bool
 ) -> None:
     remote = RemoteObject("bucket", key, size, '"etag"', 1, version)
-    attempt = Attempt(7, remote, Part(ByteRange(start, start + length), whole=False), "name", spot)
+    attempt = Attempt(7, remote, Part(ByteRange(start, start + length), whole=False), "name", spot, counted)
     assert unpacked_attempt(packed_attempt(attempt)) == attempt
 
 

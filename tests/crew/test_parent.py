@@ -60,8 +60,10 @@ class Everything:
         self.ends = {}
         self.bytes = 0
         self.offsets = {}
+        self.sent_ones = []
         self.key = "OLD"
         self.renewals = 0
+        self.all_sent = anyio.Event()
         self.over = anyio.Event()
         self.news = anyio.Event()
 
@@ -70,6 +72,11 @@ class Everything:
             return self.attempts.pop(0)
         await self.over.wait()
         return None
+
+    def sent(self, number):
+        self.sent_ones.append(number)
+        if len(self.sent_ones) == self.waiting:
+            self.all_sent.set()
 
     def answered(self, number, *, charged):
         assert charged
@@ -292,6 +299,23 @@ async def test_a_full_disk_in_a_worker_ends_the_crew(server, tmp_path):
         await crew.run()
     assert caught.group_contains(LocalStorageError, depth=2) or caught.group_contains(LocalStorageError)
     assert crew._workers == []
+
+
+async def test_workers_tell_when_a_get_goes_out(server, tmp_path):
+    for number in range(6):
+        server.put("bucket", f"k{number}", b"x")
+    here = anyio.Event()
+    server.fault(op="get", do=Hold(here), times=None)
+    remotes = (await listed(server, tmp_path)).values()
+    attempts = [whole(number, remote)._replace(counted=True) for number, remote in enumerate(remotes)]
+    everything = Everything(server, *attempts)
+    with Destination.open(tmp_path, create=True), anyio.fail_after(30):
+        async with anyio.create_task_group() as group:
+            group.start_soon(crew_for(everything, tmp_path, lanes=6).run)
+            await everything.all_sent.wait()
+            assert not everything.ends
+            here.set()
+    assert sorted(everything.sent_ones) == sorted(everything.ends)
 
 
 async def test_a_cancelled_crew_leaves_no_process_and_tells_what_is_complete(server, tmp_path):

@@ -62,14 +62,14 @@ class Scripted:
     async def encryption(self, bucket, key):
         return self._answer("encryption", bucket, key)
 
-    async def checksum(self, remote):
+    async def checksum(self, remote, going=None):
         return self._answer("checksum", remote)
 
     async def part_size(self, remote, number):
         return self._answer("part size", remote, number)
 
     @asynccontextmanager
-    async def open(self, remote, part):
+    async def open(self, remote, part, going=None):
         body = self._answer("open", remote, part)
         self.open_now += 1
         try:

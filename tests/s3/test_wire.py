@@ -204,6 +204,42 @@ async def test_what_waits_for_its_connection_when_kms_begins_to_refuse_does_not_
         assert await third == b"body"
 
 
+@pytest.mark.parametrize("how", ["close", "reset"])
+async def test_what_is_counted_goes_out_again_only_with_a_permit_of_its_own(peer, how):
+    told = []
+    async with with_a_warm_connection(peer) as (store, side):
+        opening = store.open(REMOTE, WHOLE, lambda: told.append("get"))
+        asking = asyncio.create_task(opening.__aenter__())
+        await side.request()
+        getattr(side, how)()
+        with pytest.raises(NotSent):
+            await asking
+        assert (told, peer.count) == (["get"], 1)
+
+
+async def test_a_request_is_told_of_when_its_connection_is_there(peer, monkeypatch):
+    connect, dialling, there = Pool._connect, asyncio.Event(), asyncio.Event()
+
+    async def slowly(pool, address):
+        connection = await connect(pool, address)
+        dialling.set()
+        await there.wait()
+        return connection
+
+    told = []
+    monkeypatch.setattr(Pool, "_connect", slowly)
+    async with opened(peer) as store:
+        asking = asyncio.create_task(store.open(REMOTE, WHOLE, lambda: told.append("get")).__aenter__())
+        side = await peer.accept()
+        await dialling.wait()
+        assert told == []
+        there.set()
+        await side.request()
+        assert told == ["get"]
+        await side.send(ANSWER)
+        await asking
+
+
 async def test_a_fresh_connection_that_is_lost_is_a_failed_attempt(peer):
     async with opened(peer) as store:
         asking = asyncio.create_task(body_of(store))

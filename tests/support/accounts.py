@@ -19,7 +19,7 @@ from typing import Any, Literal
 from sealift.diagnosis.facts import BucketSeen, Caller, Endpoint, Identity, KeySeen, Unseen
 from sealift.errors import SealiftError
 from sealift.model import Encryption, Part, RemoteObject
-from sealift.s3.store import Page, PageRequest
+from sealift.s3.store import Going, Page, PageRequest
 from sealift.s3.translate import Refusal, translate
 from tests.support.fakestore import FakeBody
 from tests.support.iam import Ask, Decision, Policies, Policy, allows, decide
@@ -277,7 +277,7 @@ class AccountStore:
         return Encryption("aws:kms", self._accounts.key_arn, self._accounts.bucket_key)
 
     @asynccontextmanager
-    async def open(self, remote: RemoteObject, part: Part) -> AsyncIterator[FakeBody]:
+    async def open(self, remote: RemoteObject, part: Part, going: Going | None = None) -> AsyncIterator[FakeBody]:
         _answered(self._accounts.get(remote.key), "get", remote.key)
         yield FakeBody(self._accounts.objects[remote.key][part.range.start : part.range.stop])
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from sealift.checksum import Checksum
 from sealift.errors import Changed, Permanent, SourceError
 from sealift.model import Encryption, Part, RemoteObject
-from sealift.s3.store import Page, PageRequest, Sink, pour_what_is_read
+from sealift.s3.store import Going, Page, PageRequest, Sink, pour_what_is_read
 
 CHUNK = 64 * 1024
 """Bytes that come at once."""
@@ -77,14 +77,18 @@ class FakeStore:
         self._find(bucket, key)
         return Encryption("aws:kms", "arn:aws:kms:us-east-1:111122223333:key/fake")
 
-    async def checksum(self, remote: RemoteObject) -> None:
+    async def checksum(self, remote: RemoteObject, going: Going | None = None) -> None:
         self._pinned(remote)
+        if going is not None:
+            going()
 
     async def part_size(self, remote: RemoteObject, number: int) -> int:
         return len(self._pinned(remote))
 
     @asynccontextmanager
-    async def open(self, remote: RemoteObject, part: Part) -> AsyncIterator[FakeBody]:
+    async def open(self, remote: RemoteObject, part: Part, going: Going | None = None) -> AsyncIterator[FakeBody]:
+        if going is not None:
+            going()
         yield FakeBody(self._pinned(remote)[part.range.start : part.range.stop])
 
     def _pinned(self, remote: RemoteObject) -> bytes:

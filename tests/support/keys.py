@@ -8,7 +8,7 @@ from typing import Any
 
 from sealift.errors import ObjectError, Permanent
 from sealift.model import Encryption, Part, RemoteObject
-from sealift.s3.store import Page, PageRequest
+from sealift.s3.store import Going, Page, PageRequest
 
 
 class Keys:
@@ -42,13 +42,13 @@ class Keys:
     async def encryption(self, bucket: str, key: str) -> Encryption:
         raise NotImplementedError
 
-    async def checksum(self, remote: RemoteObject) -> None:
+    async def checksum(self, remote: RemoteObject, going: Going | None = None) -> None:
         raise NotImplementedError
 
     async def part_size(self, remote: RemoteObject, number: int) -> int:
         raise NotImplementedError
 
-    def open(self, remote: RemoteObject, part: Part) -> AbstractAsyncContextManager[Any]:
+    def open(self, remote: RemoteObject, part: Part, going: Going | None = None) -> AbstractAsyncContextManager[Any]:
         raise NotImplementedError
 
 

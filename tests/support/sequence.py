@@ -12,7 +12,7 @@ import anyio.lowlevel
 
 from sealift.errors import Permanent
 from sealift.model import Encryption, Part, RemoteObject
-from sealift.s3.store import Page, PageRequest
+from sealift.s3.store import Going, Page, PageRequest
 from tests.support.keys import remote
 
 Order = Callable[[str], Any]
@@ -78,5 +78,5 @@ class Sequence:
     async def encryption(self, bucket: str, key: str) -> Encryption:
         raise NotImplementedError
 
-    def open(self, remote: RemoteObject, part: Part) -> AbstractAsyncContextManager[Any]:
+    def open(self, remote: RemoteObject, part: Part, going: Going | None = None) -> AbstractAsyncContextManager[Any]:
         raise NotImplementedError

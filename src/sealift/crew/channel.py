@@ -112,18 +112,20 @@ def packed_attempt(attempt: Attempt) -> Message:
         part.whole,
         attempt.name,
         spot,
+        attempt.counted,
     )
 
 
 def unpacked_attempt(message: Message) -> Attempt:
     """Return the attempt that was packed."""
-    number, remote, start, stop, whole, name, spot = message
+    number, remote, start, stop, whole, name, spot, counted = message
     return Attempt(
         number,
         RemoteObject(*remote),
         Part(ByteRange(start, stop), whole),
         name,
         None if spot is None else Spot(*spot),
+        counted,
     )
 
 

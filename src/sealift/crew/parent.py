@@ -250,8 +250,11 @@ class Crew:
             answers.cancel_scope.cancel()
 
     def _note(self, worker: _Worker, message: Message) -> None:
-        _, worker.lanes, answered, received, reached, ends = message
+        _, worker.lanes, sent, answered, received, reached, ends = message
         decider = self._decider
+        for number in sent:
+            if number in worker.handed:
+                decider.sent(number)
         for number, charged in answered:
             if number in worker.handed:
                 decider.answered(number, charged=charged)

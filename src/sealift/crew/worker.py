@@ -68,6 +68,7 @@ class _Parent:
         self._over = False
         self._arrived = anyio.Event()
         self._received = 0
+        self._sent: list[int] = []
         self._answered: list[tuple[int, bool]] = []
         self._reached: dict[int, int] = {}
         self._ends: list[Message] = []
@@ -87,6 +88,11 @@ class _Parent:
                 return None
             await self._arrived.wait()
         return self._attempts.popleft()
+
+    def sent(self, number: int) -> None:
+        """See `Decider.sent`."""
+        self._sent.append(number)
+        self._tell_soon()
 
     def answered(self, number: int, *, charged: bool) -> None:
         """See `Decider.answered`."""
@@ -162,11 +168,10 @@ class _Parent:
         if self._telling is not None:
             self._telling.cancel()
             self._telling = None
-        if self._answered or self._received or self._reached or self._ends:
-            limit = 0 if self.lanes is None else self.lanes.limit
-            news = ("news", limit, self._answered, self._received, list(self._reached.items()), self._ends)
-            self._channel.send(news)
-            self._answered, self._received, self._reached, self._ends = [], 0, {}, []
+        if self._sent or self._answered or self._received or self._reached or self._ends:
+            limit, reached = 0 if self.lanes is None else self.lanes.limit, list(self._reached.items())
+            self._channel.send(("news", limit, self._sent, self._answered, self._received, reached, self._ends))
+            self._sent, self._answered, self._received, self._reached, self._ends = [], [], 0, {}, []
 
     def _tell_soon(self) -> None:
         if self._telling is None:

@@ -18,7 +18,7 @@ from sealift.errors import CredentialsError, ObjectError, Unreachable
 from sealift.model import Encryption, Part, RemoteObject
 from sealift.retry import Attempts, RetrySettings, after
 from sealift.s3.route import Access
-from sealift.s3.store import Body, Page, PageRequest, VersionedStore, VersionsPage, VersionsRequest
+from sealift.s3.store import Body, Going, Page, PageRequest, VersionedStore, VersionsPage, VersionsRequest
 from sealift.s3.translate import RENEWABLE
 
 T = TypeVar("T")
@@ -83,31 +83,33 @@ class PersistentStore:
         """See `ObjectStore.encryption`."""
         return await self._persist(lambda: self._store.encryption(bucket, key))
 
-    async def checksum(self, remote: RemoteObject) -> Checksum | None:
+    async def checksum(self, remote: RemoteObject, going: Going | None = None) -> Checksum | None:
         """See `ObjectStore.checksum`: one attempt, as with `open`, since KMS is asked."""
         seen = self._renewals
         try:
-            return await self._store.checksum(remote)
+            return await self._store.checksum(remote, going)
         except CredentialsError as error:
             await self._renew_after(error, seen)
-        return await self._store.checksum(remote)
+        return await self._store.checksum(remote, going)
 
     async def part_size(self, remote: RemoteObject, number: int) -> int:
         """See `ObjectStore.part_size`."""
         return await self._persist(lambda: self._store.part_size(remote, number))
 
-    def open(self, remote: RemoteObject, part: Part) -> AbstractAsyncContextManager[Body]:
+    def open(self, remote: RemoteObject, part: Part, going: Going | None = None) -> AbstractAsyncContextManager[Body]:
         """See `ObjectStore.open`: one attempt, and one more where the credentials had only to be renewed."""
-        return _Opening(self, remote, part)
+        return _Opening(self, remote, part, going)
 
-    async def enter(self, remote: RemoteObject, part: Part) -> tuple[AbstractAsyncContextManager[Body], Body]:
+    async def enter(
+        self, remote: RemoteObject, part: Part, going: Going | None
+    ) -> tuple[AbstractAsyncContextManager[Body], Body]:
         """Open a part, and return what has to be exited as well as the body."""
-        opening, seen = self._store.open(remote, part), self._renewals
+        opening, seen = self._store.open(remote, part, going), self._renewals
         try:
             return opening, await opening.__aenter__()
         except CredentialsError as error:
             await self._renew_after(error, seen)
-        opening = self._store.open(remote, part)
+        opening = self._store.open(remote, part, going)
         return opening, await opening.__aenter__()
 
     async def access_for(self, buckets: Iterable[str]) -> Access | None:
@@ -153,16 +155,17 @@ class PersistentStore:
 class _Opening:
     """A plain context manager class: it is on the way of every GET."""
 
-    __slots__ = ("_inner", "_part", "_remote", "_store")
+    __slots__ = ("_going", "_inner", "_part", "_remote", "_store")
 
-    def __init__(self, store: PersistentStore, remote: RemoteObject, part: Part) -> None:
+    def __init__(self, store: PersistentStore, remote: RemoteObject, part: Part, going: Going | None) -> None:
         self._store = store
+        self._going = going
         self._remote = remote
         self._part = part
         self._inner: AbstractAsyncContextManager[Body] | None = None
 
     async def __aenter__(self) -> Body:
-        self._inner, body = await self._store.enter(self._remote, self._part)
+        self._inner, body = await self._store.enter(self._remote, self._part, self._going)
         return body
 
     async def __aexit__(

@@ -16,7 +16,7 @@ from sealift.s3.pagexml import parse_page, parse_versions
 from sealift.s3.response import check_head, encryption_of, is_charged, length_of
 from sealift.s3.sdkerrors import translated
 from sealift.s3.sdksession import RAW_PAGE, SdkSession
-from sealift.s3.store import Page, PageRequest, Sink, VersionsPage, VersionsRequest, pour_what_is_read
+from sealift.s3.store import Going, Page, PageRequest, Sink, VersionsPage, VersionsRequest, pour_what_is_read
 
 READ_SIZE = 256 * 1024
 """Bytes asked of a body at once; aiohttp hands over what its own buffer of 64–128 KiB holds."""
@@ -149,9 +149,12 @@ class SdkStore:
                 answer = await client.head_object(Bucket=bucket, Key=_sendable(bucket, key), **self._payer)
         return encryption_of(answer["ResponseMetadata"]["HTTPHeaders"])
 
-    async def checksum(self, remote: RemoteObject) -> Checksum | None:
+    async def checksum(self, remote: RemoteObject, going: Going | None = None) -> Checksum | None:
         """See `ObjectStore.checksum`."""
-        return Checksum.told(await self._head_of(remote, ChecksumMode="ENABLED"))
+        headers = await self._head_of(remote, ChecksumMode="ENABLED")
+        if going is not None:
+            going()
+        return Checksum.told(headers)
 
     async def part_size(self, remote: RemoteObject, number: int) -> int:
         """See `ObjectStore.part_size`."""
@@ -166,14 +169,16 @@ class SdkStore:
         return headers
 
     @asynccontextmanager
-    async def open(self, remote: RemoteObject, part: Part) -> AsyncIterator[SdkBody]:
-        """See `ObjectStore.open`."""
+    async def open(self, remote: RemoteObject, part: Part, going: Going | None = None) -> AsyncIterator[SdkBody]:
+        """See `ObjectStore.open`. When a request goes out only the SDK knows."""
         request = self._pinned(remote)
         if not part.whole:
             request["Range"] = f"bytes={part.range.start}-{part.range.stop - 1}"
         async with self._session.client() as client:
             with translated("get", remote.bucket, remote.key):
                 answer = await client.get_object(**request)
+            if going is not None:
+                going()
             headers = answer["ResponseMetadata"]["HTTPHeaders"]
             charged = is_charged(headers)
             if charged and (region := region_of(answer.get("SSEKMSKeyId", ""))):

@@ -5,6 +5,7 @@ Every method raises only errors of `sealift.errors`; contract tests hold each im
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple, Protocol
@@ -77,6 +78,15 @@ class VersionsPage:
     """Where the next page begins, with `next_version`: behind that version of that key. None at the end."""
     next_version: str | None = None
     common_prefixes: tuple[str, ...] = ()
+
+
+Going = Callable[[], None]
+"""Hears that a request goes out now; or, where that moment cannot be known, that its answer has come.
+
+It hears of it once more where the answer was none, and KMS was not asked: the bucket is in another Region, credentials
+had to be renewed. Apart from that nothing goes out again by itself of which it has heard: what nobody may have received
+raises NotSent.
+"""
 
 
 class Sink(Protocol):
@@ -153,7 +163,7 @@ class ObjectStore(Protocol):
         """
         ...
 
-    async def checksum(self, remote: RemoteObject) -> Checksum | None:
+    async def checksum(self, remote: RemoteObject, going: Going | None = None) -> Checksum | None:
         """Return what S3 has for a checksum of this version: a HEAD, for which KMS is asked as for a GET.
 
         Raises Changed, and what `head` raises; but a HEAD that fails says no more than a status.
@@ -167,7 +177,7 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def open(self, remote: RemoteObject, part: Part) -> AbstractAsyncContextManager[Body]:
+    def open(self, remote: RemoteObject, part: Part, going: Going | None = None) -> AbstractAsyncContextManager[Body]:
         """GET one part, pinned to the version that `remote` describes.
 
         Entering sends the request and checks the response's status, range, length and ETag before a byte

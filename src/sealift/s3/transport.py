@@ -29,7 +29,7 @@ from sealift.s3.sdk import SdkStore
 from sealift.s3.sdkaccess import SdkAccess
 from sealift.s3.sdksession import SdkSession
 from sealift.s3.signing import Credentials
-from sealift.s3.store import Body, Page, PageRequest, VersionsPage, VersionsRequest
+from sealift.s3.store import Body, Going, Page, PageRequest, VersionsPage, VersionsRequest
 from sealift.s3.wire import WireStore
 
 
@@ -112,25 +112,25 @@ class Transport:
         store = self._chosen.get(bucket) or await self._choose(bucket)
         return await store.encryption(bucket, key)
 
-    async def checksum(self, remote: RemoteObject) -> Checksum | None:
+    async def checksum(self, remote: RemoteObject, going: Going | None = None) -> Checksum | None:
         """See `ObjectStore.checksum`."""
         store = self._chosen.get(remote.bucket) or await self._choose(remote.bucket)
-        return await store.checksum(remote)
+        return await store.checksum(remote, going)
 
     async def part_size(self, remote: RemoteObject, number: int) -> int:
         """See `ObjectStore.part_size`."""
         store = self._chosen.get(remote.bucket) or await self._choose(remote.bucket)
         return await store.part_size(remote, number)
 
-    def open(self, remote: RemoteObject, part: Part) -> AbstractAsyncContextManager[Body]:
+    def open(self, remote: RemoteObject, part: Part, going: Going | None = None) -> AbstractAsyncContextManager[Body]:
         """See `ObjectStore.open`."""
         store = self._chosen.get(remote.bucket)
-        return self._open_late(remote, part) if store is None else store.open(remote, part)
+        return self._open_late(remote, part, going) if store is None else store.open(remote, part, going)
 
     @asynccontextmanager
-    async def _open_late(self, remote: RemoteObject, part: Part) -> AsyncIterator[Body]:
+    async def _open_late(self, remote: RemoteObject, part: Part, going: Going | None) -> AsyncIterator[Body]:
         store = await self._choose(remote.bucket)
-        async with store.open(remote, part) as body:
+        async with store.open(remote, part, going) as body:
             yield body
 
     async def _choose(self, bucket: str) -> RenewableStore:

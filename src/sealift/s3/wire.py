@@ -6,7 +6,7 @@ imported or built per request that could be known per bucket.
 1. A bucket's route and signer are found out once (`sealift.s3.route`); a bucket in another Region than it seemed
    is asked again there, once.
 2. A request goes out on a pooled connection. One that the server had closed meanwhile is no attempt: the request
-   goes out again, on a fresh connection.
+   goes out again, on a fresh connection. Where somebody counts what goes out, it goes back to them for that.
 3. GETs whose connections are still to come when KMS refuses one for the first time do not go out: a crowd of them would
    be refused.
 4. An answer that is not the one asked for becomes the same error that the SDK's would (`sealift.s3.translate`).
@@ -45,7 +45,7 @@ from sealift.s3.refusal import LARGEST_DOCUMENT, refusal_of
 from sealift.s3.response import check_head, encryption_of, is_charged, length_of
 from sealift.s3.route import Access, Route
 from sealift.s3.signing import Credentials, Signer, encoded_path, encoded_query
-from sealift.s3.store import Page, PageRequest, Sink, VersionsPage, VersionsRequest, pour_what_is_read
+from sealift.s3.store import Going, Page, PageRequest, Sink, VersionsPage, VersionsRequest, pour_what_is_read
 from sealift.s3.tls import ResumingContext, tls_context
 from sealift.s3.translate import Refusal, translate
 
@@ -86,9 +86,9 @@ class _Bucket:
 class WireBody:
     """The bytes of one part, and the way to them: an async context manager and `store.Body` in one."""
 
-    __slots__ = ("_connection", "_left", "_part", "_pool", "_remote", "_store", "charged", "checksum")
+    __slots__ = ("_connection", "_going", "_left", "_part", "_pool", "_remote", "_store", "charged", "checksum")
 
-    def __init__(self, store: WireStore, remote: RemoteObject, part: Part) -> None:
+    def __init__(self, store: WireStore, remote: RemoteObject, part: Part, going: Going | None) -> None:
         self.charged = True
         """See `Body.charged`."""
         self.checksum: Checksum | None = None
@@ -96,6 +96,7 @@ class WireBody:
         self._store = store
         self._remote = remote
         self._part = part
+        self._going = going
         self._left: int | None = None
         """Bytes that are still due, where nobody else counts them: the head did not announce how many there are."""
         self._pool: Pool | None = None
@@ -103,7 +104,7 @@ class WireBody:
 
     async def __aenter__(self) -> Self:
         remote, part = self._remote, self._part
-        self._connection, head, self._pool = await self._store.get(remote, part)
+        self._connection, head, self._pool = await self._store.get(remote, part, self._going)
         try:
             headers = head.headers
             check_head(
@@ -271,30 +272,33 @@ class WireStore:
         pool.give_back(connection)
         return encryption_of(head.headers)
 
-    async def checksum(self, remote: RemoteObject) -> Checksum | None:
+    async def checksum(self, remote: RemoteObject, going: Going | None = None) -> Checksum | None:
         """See `ObjectStore.checksum`."""
-        return Checksum.told(await self._head_of(remote, "", (_CHECKSUM_MODE, *self._payer)))
+        return Checksum.told(await self._head_of(remote, "", (_CHECKSUM_MODE, *self._payer), going))
 
     async def part_size(self, remote: RemoteObject, number: int) -> int:
         """See `ObjectStore.part_size`."""
         return length_of(remote, await self._head_of(remote, str(number), self._payer))
 
-    async def _head_of(self, remote: RemoteObject, part: str, headers: Headers) -> dict[str, str]:
+    async def _head_of(
+        self, remote: RemoteObject, part: str, headers: Headers, going: Going | None = None
+    ) -> dict[str, str]:
         """Return the headers of a HEAD that is pinned to a version; of an uploaded `part` alone, if one is named."""
         parameters = [("partNumber", part)] if part else []
         if remote.version_id is not None:
             parameters.append(("versionId", remote.version_id))
         if remote.etag:
             headers = (("if-match", remote.etag), *headers)
-        connection, head, pool = await self._ask("head", remote.bucket, remote.key, encoded_query(parameters), headers)
+        query = encoded_query(parameters)
+        connection, head, pool = await self._ask("head", remote.bucket, remote.key, query, headers, going)
         pool.give_back(connection)
         return head.headers
 
-    def open(self, remote: RemoteObject, part: Part) -> WireBody:
+    def open(self, remote: RemoteObject, part: Part, going: Going | None = None) -> WireBody:
         """See `ObjectStore.open`."""
-        return WireBody(self, remote, part)
+        return WireBody(self, remote, part, going)
 
-    async def get(self, remote: RemoteObject, part: Part) -> tuple[Connection, Head, Pool]:
+    async def get(self, remote: RemoteObject, part: Part, going: Going | None) -> tuple[Connection, Head, Pool]:
         """Send the GET of a part, and return where its body comes from; `give_back` the connection to the pool."""
         headers = list(self._payer)
         if remote.etag:
@@ -303,10 +307,16 @@ class WireStore:
             headers.append(_CHECKSUM_MODE)
         else:
             headers.append(("range", f"bytes={part.range.start}-{part.range.stop - 1}"))
-        return await self._ask("get", remote.bucket, remote.key, _version(remote.version_id), headers)
+        return await self._ask("get", remote.bucket, remote.key, _version(remote.version_id), headers, going)
 
     async def _ask(
-        self, operation: Operation, bucket: str, key: str | None, query: str, headers: Headers
+        self,
+        operation: Operation,
+        bucket: str,
+        key: str | None,
+        query: str,
+        headers: Headers,
+        going: Going | None = None,
     ) -> tuple[Connection, Head, Pool]:
         """Send one request, and return its answer, which is a good one; the body is to be read or dropped."""
         redirected = False
@@ -314,7 +324,7 @@ class WireStore:
             known = self._buckets.get(bucket)
             if known is None or time.monotonic() >= self._ask_at:
                 known = await self._known(bucket)
-            connection, head = await self._send(known, operation, bucket, key, query, headers)
+            connection, head = await self._send(known, operation, bucket, key, query, headers, going)
             if 200 <= head.status < 300:
                 return connection, head, known.pool
             try:
@@ -331,7 +341,14 @@ class WireStore:
             redirected = True
 
     async def _send(
-        self, known: _Bucket, operation: Operation, bucket: str, key: str | None, query: str, headers: Headers
+        self,
+        known: _Bucket,
+        operation: Operation,
+        bucket: str,
+        key: str | None,
+        query: str,
+        headers: Headers,
+        going: Going | None,
     ) -> tuple[Connection, Head]:
         route = known.route
         path = (route.base_path or "/") if key is None else f"{route.base_path}/{encoded_path(key)}"
@@ -350,11 +367,20 @@ class WireStore:
                     "KMS refuses requests: this one did not go out", service="kms", bucket=bucket, key=key or ""
                 )
             request = known.signer.head(method, route.host, path, query, headers, time.time())
+            if going is not None:
+                going()
             try:
                 head = await connection.exchange(request, method)
             except (LostError, SilentError, MalformedResponseError) as error:
                 known.pool.give_back(connection)
                 if used_before and isinstance(error, LostError) and error.unheard:
+                    if going is not None:
+                        raise NotSent(
+                            "the connection was closed before the request was heard: it goes out once more",
+                            service="kms",
+                            bucket=bucket,
+                            key=key or "",
+                        ) from error
                     fresh = True
                     continue
                 raise _translated(error, bucket, key or "") from error
