@@ -8,7 +8,7 @@ import pytest
 from sealift import outage
 from sealift.checking import Checker
 from sealift.checksum import Algorithm, Checksum
-from sealift.errors import ServerFailed
+from sealift.errors import NotSent, ServerFailed
 from sealift.pacing import Pace
 from sealift.retry import RetrySettings
 from sealift.tally import Tally
@@ -62,6 +62,22 @@ async def test_an_outage_of_kms_costs_no_attempts(watcher, monkeypatch):
     assert await checker(FailingStore(4), pace, watcher).ask(remote("k"), charged=True) == TOLD
     assert [note for note in watcher.notes if "KMS is back" in note]
     assert not pace.outage.on
+
+
+class Unheard(FailingStore):
+    """Its requests do not go out at first."""
+
+    def fail(self):
+        if self.left:
+            self.left -= 1
+            raise NotSent("not yet", service="kms")
+
+
+async def test_what_did_not_go_out_is_no_request_to_kms_and_no_refusal(watcher):
+    pace, tally = Pace(1.0), Tally(watcher, 0.0)
+    assert await Checker(Unheard(5), lambda _: pace, tally, TWO_ATTEMPTS).ask(remote("k"), charged=True) == TOLD
+    assert (tally.kms_requests, tally.kms_throttled, tally.get_requests) == (1, 0, 0)
+    assert (pace.quota, pace.waited) == (None, 0.0)
 
 
 async def test_without_an_outage_attempts_come_to_an_end(watcher):

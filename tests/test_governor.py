@@ -122,6 +122,29 @@ def test_what_is_held_by_somebody_is_waited_for_until_it_has_gone(cap: float, se
     assert governor.take(now, 1) == 1
 
 
+def test_what_never_goes_out_leaves_its_place_to_the_next_at_once() -> None:
+    governor = Governor(2.0)
+    assert governor.take(0.0, 1, held=True) == 1
+    assert governor.reserve(0.0, held=True) == 0.0
+    governor.unsent()
+    governor.unsent(reserved=True)
+    assert governor.take(0.0, 1) == 1
+    assert governor.reserve(0.0) == 0.0
+    assert governor.reserve(0.0) > 0.0
+
+
+def test_permits_of_what_never_went_out_do_not_pile_up() -> None:
+    """A network that fails gives back many at a time, which were taken over a while: they would all go at once."""
+    governor = steady(100)
+    now, taken = 2.1, 0
+    while taken < 90:
+        taken += governor.take(now, 1, held=True)
+        now += 0.01
+    for _ in range(taken):
+        governor.unsent()
+    assert 1 <= governor.take(now, 1000) <= 2 + CATCH_UP * (governor.rate or 0.0)
+
+
 def throttled(successes: int) -> Governor:
     """Return a governor that had so many successes in its first second, then a refusal, and a success."""
     governor = Governor()

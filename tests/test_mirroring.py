@@ -38,7 +38,7 @@ from sealift.destination import Destination
 from sealift.model import ByteRange
 from sealift.partial import PartialFile, partial_name, record_all
 from sealift.s3 import connected
-from sealift.s3.pool import Pool
+from sealift.s3.pool import Pool, UnreachableError
 from sealift.s3.store import PageRequest
 from sealift.tally import Tally
 from tests.support.awserrors import AWS_ERRORS, KEY_ARN, PRINCIPAL
@@ -411,6 +411,24 @@ async def test_under_a_cap_it_counts_when_a_get_goes_out_and_not_when_it_is_answ
             await held.reached(30)
             here.set()
     assert len(tree(tmp_path)) == 30
+
+
+async def test_a_get_that_found_no_connection_leaves_its_permit_to_the_next_and_asks_kms_nothing(
+    server, tmp_path, monkeypatch
+):
+    take, failures = Pool.take, 3
+
+    async def sometimes(pool, **how):
+        nonlocal failures
+        if server.lists and failures:
+            failures -= 1
+            raise UnreachableError("nobody there")
+        return await take(pool, **how)
+
+    fill(server, {"k": b"x"})
+    monkeypatch.setattr(Pool, "take", sometimes)
+    summary = await mirror(server, tmp_path, kms=KmsSettings(rps=1))
+    assert (summary.downloaded, summary.retries, summary.kms.requests, summary.kms.wait_seconds) == (1, 3, 1, 0.0)
 
 
 # ── An outage of KMS ────────────────────────────────────────────────────────────────────────────────

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial as bind
 from itertools import pairwise
 
 import anyio
 import pytest
 
+from sealift.errors import NotSent, ObjectError, Unreachable
 from sealift.pacing import Pace, Permit
 
 pytestmark = pytest.mark.anyio
@@ -107,6 +109,24 @@ async def test_a_request_that_was_sent_elsewhere_first_counts_once() -> None:
     assert clock.now < 1000.7
     await asks(pace)
     assert clock.now == pytest.approx(1001.11, abs=0.01)
+
+
+@pytest.mark.parametrize("error", [NotSent("not yet", service="kms"), Unreachable("nobody there")])
+async def test_what_never_went_out_leaves_its_permit_to_the_next(error: ObjectError) -> None:
+    pace, clock = paced(1)
+    for _ in range(100):
+        with suppress(type(error)), await pace.permit():
+            raise error
+    assert clock.now == 1000.0
+
+
+async def test_what_was_lost_on_its_way_has_used_its_permit() -> None:
+    """Its connection was closed as it went out: whether it was heard nobody knows."""
+    pace, clock = paced(1)
+    with suppress(NotSent), await asks(pace):
+        raise NotSent("once more", service="kms")
+    await pace.permit()
+    assert clock.now == pytest.approx(1001, abs=0.1)
 
 
 async def test_a_request_that_is_called_off_leaves_its_place_a_second_later() -> None:

@@ -397,7 +397,7 @@ class Fetcher:
         del self._tickets[end.number]
         permit = self._permits.pop(end.number, None)
         if permit is not None:
-            permit.ended()
+            permit.ended(error)
         if not isinstance(error, Unreachable):
             self._answered = time.monotonic()
         progressed, ticket.progressed = ticket.progressed, False

@@ -151,6 +151,10 @@ class Cap:
             self.give_back(before)
         self._log.append(now)
 
+    def unsent(self) -> None:
+        """Hear that one that was held never goes."""
+        self._held -= 1
+
     def wait(self, now: float) -> float:
         """Return the seconds until one may go, if no other does before."""
         left = self._most - self._held
@@ -224,6 +228,16 @@ class Permits:
         """See `Cap.sent`."""
         for cap in self._caps:
             cap.sent(now, before)
+
+    def unsent(self, rate: float) -> None:
+        """Take back one that is held. It is kept for whoever comes late: connections fail by the dozen."""
+        self._level = min(self._level + 1, max(self._level, _full(rate)))
+        self.unreserve()
+
+    def unreserve(self) -> None:
+        """Take back one that is reserved and held."""
+        for cap in self._caps:
+            cap.unsent()
 
     def give_back(self, sent: float) -> None:
         """Take back one that was taken by `sent`."""
@@ -326,7 +340,7 @@ class Governor:
     def take(self, now: float, most: int, *, held: bool = False) -> int:
         """Return how many of `most` requests may be sent now. They count as sent, or as `held` until they are `sent`.
 
-        Who holds permits says of each what becomes of it: `sent`, or `give_back`.
+        Who holds permits says of each what becomes of it: `sent` or `unsent`.
         """
         rate = self.rate
         if rate is None:
@@ -342,7 +356,7 @@ class Governor:
         return 0.0 if rate is None else self._permits.wait(now, rate)
 
     def give_back(self, sent: float) -> None:
-        """Take back the permit, taken by `sent`, of a request that never went out, or that KMS was not asked for."""
+        """Take back the permit, taken by `sent`, of a request that KMS was not asked for."""
         if self.rate is not None:
             self._permits.give_back(sent)
 
@@ -354,6 +368,14 @@ class Governor:
     def sent(self, now: float, before: float | None = None) -> None:
         """Hear that a request goes out now whose permit was held, or was used at `before` for nothing."""
         self._permits.sent(now, before)
+
+    def unsent(self, *, reserved: bool = False) -> None:
+        """Take back a permit that is held, or `reserved` and held, as its request never went out."""
+        rate = self.rate
+        if reserved:
+            self._permits.unreserve()
+        elif rate is not None:
+            self._permits.unsent(rate)
 
     def reserve(self, now: float, *, held: bool = False) -> float:
         """Count a request against the caps that most likely needs no permit: return 0.0, or the seconds to wait."""

@@ -18,6 +18,7 @@ from typing import Self
 
 import anyio
 
+from sealift.errors import NotSent, Unreachable
 from sealift.governor import LEAST_WAIT, Cap, Governor
 from sealift.outage import Outage
 from sealift.tally import Observer
@@ -113,6 +114,11 @@ class Pace:
         self._governor.sent(now, before)
         return now
 
+    def unsent(self, *, reserved: bool) -> None:
+        """Hear that a request never went out for which there was a permit, or which was `reserved` for."""
+        self._governor.unsent(reserved=reserved)
+        self._hurry()
+
     def free(self, sent: float) -> None:
         """Hear that KMS was not asked by one that was reserved for by `sent`."""
         self._governor.free(sent)
@@ -189,7 +195,7 @@ class Permit:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.ended()
+        self.ended(error)
 
     @property
     def going(self) -> Callable[[], None] | None:
@@ -209,9 +215,13 @@ class Permit:
         else:
             self._pace.give_back(at)
 
-    def ended(self) -> None:
-        """Hear that the request has ended. If nobody knows when it went out, it may just have gone."""
-        if self._at is None and self._pace.capped:
+    def ended(self, error: BaseException | None = None) -> None:
+        """Hear that the request has ended, if in `error`. If nobody knows when it went out, it may just have gone."""
+        if self._at is not None:
+            return
+        if isinstance(error, NotSent | Unreachable):
+            self._pace.unsent(reserved=self._reserved)
+        elif self._pace.capped:
             self.sent()
 
 
