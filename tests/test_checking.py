@@ -8,7 +8,7 @@ import pytest
 from sealift import outage
 from sealift.checking import Checker
 from sealift.checksum import Algorithm, Checksum
-from sealift.errors import NotSent, ServerFailed
+from sealift.errors import NotSent, ServerFailed, SourceError
 from sealift.pacing import Pace
 from sealift.retry import RetrySettings
 from sealift.tally import Tally
@@ -25,14 +25,15 @@ TWO_ATTEMPTS = RetrySettings(max_attempts=2, base=0.0)
 class FailingStore(FakeStore):
     """Fails as long as KMS is down: so many requests."""
 
-    def __init__(self, failures):
+    def __init__(self, failures, code="KMS.KMSInternalException"):
         super().__init__()
         self.left = failures
+        self.code = code
 
     def fail(self):
         if self.left:
             self.left -= 1
-            raise ServerFailed("KMS failed", code="KMS.KMSInternalException")
+            raise ServerFailed("it failed", code=self.code)
 
     async def checksum(self, remote, going=None):
         self.fail()
@@ -80,8 +81,22 @@ async def test_what_did_not_go_out_is_no_request_to_kms_and_no_refusal(watcher):
     assert (pace.quota, pace.waited) == (None, 0.0)
 
 
+async def test_an_outage_is_noticed_where_kms_is_named(watcher, monkeypatch):
+    monkeypatch.setattr(outage, "FIRST", 0.001)
+    assert await checker(FailingStore(4), Pace(None, patience=900.0), watcher).ask(remote("k"), charged=True) == TOLD
+    pausing, back = watcher.notes
+    assert "pausing" in pausing
+    assert "KMS is back" in back
+
+
+async def test_an_outage_that_outlasts_the_patience_ends_the_run(watcher, monkeypatch):
+    monkeypatch.setattr(outage, "FIRST", 0.001)
+    with pytest.raises(SourceError, match="--kms-patience"):
+        await checker(FailingStore(1000), Pace(None, patience=0.01), watcher).ask(remote("k"), charged=True)
+
+
 async def test_without_an_outage_attempts_come_to_an_end(watcher):
-    store = FailingStore(4)
+    store = FailingStore(4, code="InternalError")
     with pytest.raises(ServerFailed):
         await checker(store, Pace(None), watcher).ask(remote("k"), charged=True)
     assert store.left == 2

@@ -17,7 +17,9 @@ from sealift import (
     RetrySettings,
     SourceError,
     TransferSettings,
+    outage,
 )
+from sealift.taskgroups import ungrouped
 from tests.support.faultserver import (
     Answer,
     FaultServer,
@@ -77,14 +79,15 @@ class Pipe:
 
     async def receive(self, server, source="s3://bucket/large", observer=None, **settings):
         """Get into it, read it to its end, and return the summary."""
-        async with anyio.create_task_group() as group:
-            group.start_soon(self.read_all)
-            try:
-                return await sealift.get_to_stream(
-                    source, self.writer, settings_for(server, **settings), observer=observer
-                )
-            finally:
-                os.close(self.writer)
+        with ungrouped():
+            async with anyio.create_task_group() as group:
+                group.start_soon(self.read_all)
+                try:
+                    return await sealift.get_to_stream(
+                        source, self.writer, settings_for(server, **settings), observer=observer
+                    )
+                finally:
+                    os.close(self.writer)
 
 
 # ── To a file ───────────────────────────────────────────────────────────────────────────────────────
@@ -322,6 +325,54 @@ async def test_what_kms_refuses_of_a_stream_is_asked_for_again_at_the_pace_that_
     assert summary.kms.requests == server.kms_calls + 5
     assert summary.kms.quota is not None
     assert watcher.samples[-1].kms_rate is not None
+
+
+KMS_FAILED = Answer(500, "KMS.KMSInternalException", "The request was rejected because an internal error occurred.")
+TWO_ATTEMPTS = RetrySettings(max_attempts=2, base=0.0001, cap=0.001)
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["parts", "head and parts"])
+async def test_a_stream_waits_while_kms_is_down_and_goes_on_when_it_is_back(server, monkeypatch, whole):
+    monkeypatch.setattr(outage, "FIRST", 0.01)
+    down = [server.fault(op="get", do=KMS_FAILED, after=0 if whole else 3, times=None)]
+    if whole:  # the first HEAD asks nothing of KMS, the second is for the checksum
+        down.append(server.fault(op="head", do=KMS_FAILED, after=1, times=None))
+
+    class Mender(Watcher):
+        def noted(self, level, text):
+            super().noted(level, text)
+            if "pausing" in text:
+                for fault in down:
+                    fault.remove()
+
+    pipe, mender = Pipe(), Mender()
+    summary = await pipe.receive(server, observer=mender, transfer=SMALL_PARTS, retry=TWO_ATTEMPTS)
+    assert pipe.data == LARGE
+    assert (summary.downloaded, summary.failed, summary.kms_throttled) == (1, 0, 0)
+    assert summary.retries == sum(fault.hits for fault in down)
+    pausing, back = mender.notes
+    assert "--kms-patience" in pausing
+    assert "KMS is back" in back
+
+
+@pytest.mark.parametrize("after", [0, 3])
+async def test_an_outage_that_outlasts_the_patience_ends_a_stream(server, monkeypatch, after):
+    monkeypatch.setattr(outage, "FIRST", 0.01)
+    server.fault(op="get", do=KMS_FAILED, after=after, times=None)
+    if not after:
+        server.fault(op="head", do=KMS_FAILED, after=1, times=None)
+    pipe = Pipe()
+    with pytest.raises(SourceError, match="KMS has been down for longer than --kms-patience") as caught:
+        await pipe.receive(server, transfer=SMALL_PARTS, retry=TWO_ATTEMPTS, kms=KmsSettings(patience=0.05))
+    assert (caught.value.summary.failed, caught.value.summary.pending) == (0, 1)
+    assert LARGE.startswith(pipe.data)
+
+
+async def test_a_stream_whose_part_s3_always_fails_on_is_no_outage(server):
+    server.fault(op="get", do=Answer(500, "InternalError", "Please try again."), after=3, times=None)
+    pipe, watcher = Pipe(), Watcher()
+    summary = await pipe.receive(server, observer=watcher, transfer=SMALL_PARTS, retry=TWO_ATTEMPTS)
+    assert (summary.failed, watcher.notes) == (1, [])
 
 
 async def test_a_stream_keeps_to_a_cap_as_well(server):

@@ -32,7 +32,7 @@ from sealift.checksum import (
     stretches_of,
     usual_part_size,
 )
-from sealift.errors import Changed, NotSent, ObjectError, Throttled, Transient
+from sealift.errors import Changed, NotSent, ObjectError, Throttled
 from sealift.model import ByteRange, Part, RemoteObject
 from sealift.pacing import Pace, Permit, say_if_back
 from sealift.reading import Readable, sum_up
@@ -108,6 +108,7 @@ class Checker:
         """
         attempts = Attempts()
         by_head = True
+        failing_since: float | None = None
         pace = self._pace_for(remote)
         while True:
             permit = await pace.permit() if charged else None
@@ -119,15 +120,15 @@ class Checker:
             except NotSent:
                 continue
             except ObjectError as error:
-                failure: ObjectError = error
-                if by_head and charged and error.code in _SLOW:
-                    failure = Throttled(error.message, service="kms", code=error.code)
+                failure = _as_a_get_would_say(error) if by_head and charged else error
                 by_kms = isinstance(failure, Throttled) and failure.service == "kms"
                 if charged and by_kms:
                     say_if_back(pace.refused(sent), self._tally.observer)
+                if failing_since is None:
+                    failing_since = time.monotonic()
                 again = after(failure, attempts, self._settings, progressed=False, chance=random.random())
-                if again is None and charged and isinstance(failure, Transient) and _is_down(pace):
-                    again = Again(attempts, 0.0)  # it waits for a permit
+                if charged and pace.is_to_blame(failure, failing_since, self._tally.observer, used_up=again is None):
+                    again = Again(Attempts(), 0.0)  # it waits for a permit
                 if again is not None:
                     attempts = again.attempts
                     await anyio.sleep(0.0 if by_kms and charged else again.delay)
@@ -213,8 +214,9 @@ class Checker:
             at = stop
 
 
-def _is_down(pace: Pace) -> bool:
-    return pace.outage.on and not pace.outage.spent(time.monotonic())
+def _as_a_get_would_say(error: ObjectError) -> ObjectError:
+    """Return what a HEAD's error means for which KMS was asked."""
+    return Throttled(error.message, service="kms", code=error.code) if error.code in _SLOW else error
 
 
 def _by_guess(remote: RemoteObject, sums: Sums, told: Checksum) -> Checksum | None:

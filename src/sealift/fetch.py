@@ -38,7 +38,6 @@ from sealift.errors import (
     ObjectError,
     Permanent,
     RunError,
-    ServerFailed,
     SourceError,
     Throttled,
     Transient,
@@ -500,7 +499,14 @@ class Fetcher:
         if progressed or ticket.failing_since is None:
             ticket.failing_since = now
         again = after(error, ticket.attempts, self._settings.retry, progressed=progressed, chance=random.random())
-        if self._is_outage(ticket, error, used_up=again is None):
+        pace = self._admission.pace_for(ticket.job.remote)
+        if ticket.job.charged and pace.is_to_blame(
+            error,
+            ticket.failing_since,
+            self._tally.observer,
+            used_up=again is None,
+            widespread=lambda seconds: seconds >= UNNAMED_SECONDS and self._failing() >= UNNAMED_OBJECTS,
+        ):
             again = Again(Attempts(), 0.0)  # it waits for a permit
         if again is not None:
             if isinstance(error, Throttled):
@@ -519,39 +525,6 @@ class Fetcher:
                 code=error.code,
             ) from error
         return False
-
-    def _is_outage(self, ticket: Ticket[Job], error: ObjectError, *, used_up: bool) -> bool:
-        """Say whether it is KMS that is down, rather than something with this object.
-
-        Raises SourceError when patience ends.
-        """
-        pace = self._admission.pace_for(ticket.job.remote)
-        outage = pace.outage
-        if not ticket.job.charged or not isinstance(error, Transient) or isinstance(error, Unreachable):
-            return False
-        if outage.on:
-            if outage.spent(time.monotonic()):
-                raise SourceError(
-                    f"KMS has been down for longer than --kms-patience, {outage.patience / 60:.3g} min "
-                    f"({error.message})",
-                    code=error.code,
-                ) from error
-            return True
-        if not used_up or not isinstance(error, ServerFailed) or ticket.failing_since is None:
-            return False
-        seconds = time.monotonic() - ticket.failing_since
-        named = (error.code or "").startswith("KMS.")
-        if not named and (seconds < UNNAMED_SECONDS or self._failing() < UNNAMED_OBJECTS):
-            return False
-        if not pace.failed(ticket.failing_since):
-            return False
-        self._tally.observer.noted(
-            "warning",
-            f"nothing that KMS has to decrypt has come for {seconds:.0f} s "
-            f"({error.message}): pausing; single requests are tried until KMS is back, "
-            f"for {outage.patience / 60:.3g} min at the most (--kms-patience)",
-        )
-        return True
 
     def _failing(self) -> int:
         """Return how many objects have a part whose last attempts failed."""

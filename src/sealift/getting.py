@@ -4,7 +4,7 @@ To a stream:
 
 1. Workers take the object's parts in order; whoever takes one has reserved memory for it first, so the part that
    is due next always has its memory and the budget can never be used up by later ones.
-2. Each fetches its part, trying again by itself from the byte reached.
+2. Each fetches its part, trying again by itself from the byte reached, and waiting while KMS is down.
 3. Whoever has the part that is due writes it out, and sums it up.
 4. At the end the sum is held against S3's checksum. Of an object of one part that is done before anything is written.
 """
@@ -52,7 +52,7 @@ from sealift.model import ByteRange, Ending, Outcome, Part, RemoteObject, Summar
 from sealift.pacing import Pace, Permit, say_if_back
 from sealift.partial import PartialFile, discard, of_the_object, partial_name, translated
 from sealift.planning import MIB, count_parts, part_size_for, parts
-from sealift.retry import Attempts, after
+from sealift.retry import Again, Attempts, after
 from sealift.s3 import connected
 from sealift.s3.persistent import PersistentStore
 from sealift.s3.translate import archived
@@ -360,6 +360,7 @@ class _Ordered:
     async def _fetch(self, part: Part) -> bytearray:
         """Return the bytes of a part, after as many attempts as it takes or the settings allow."""
         data, attempts, mismatches = bytearray(), Attempts(), 0
+        failing_since: float | None = None
         while True:
             before = len(data)
             try:
@@ -373,13 +374,14 @@ class _Ordered:
             except NotSent:
                 continue
             except ObjectError as error:
-                again = after(
-                    error,
-                    attempts,
-                    self._settings.retry,
-                    progressed=len(data) > before,
-                    chance=random.random(),
-                )
+                progressed = len(data) > before
+                if progressed or failing_since is None:
+                    failing_since = time.monotonic()
+                again = after(error, attempts, self._settings.retry, progressed=progressed, chance=random.random())
+                if self._charged and self._pace.is_to_blame(
+                    error, failing_since, self._tally.observer, used_up=again is None
+                ):
+                    again = Again(Attempts(), 0.0)  # it waits for a permit
                 if again is None:
                     raise
                 self._tally.retry(error)

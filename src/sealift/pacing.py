@@ -18,7 +18,7 @@ from typing import Self
 
 import anyio
 
-from sealift.errors import NotSent, Unreachable
+from sealift.errors import NotSent, ObjectError, ServerFailed, SourceError, Transient, Unreachable
 from sealift.governor import LEAST_WAIT, Cap, Governor
 from sealift.outage import Outage
 from sealift.tally import Observer
@@ -32,6 +32,11 @@ async def _within(event: anyio.Event, seconds: float) -> None:
 
 def _nobody() -> None:
     """Tell nobody."""
+
+
+def _seldom(_: float) -> bool:
+    """Take no failure for an outage that does not name KMS: there is one object only, and it may be that."""
+    return False
 
 
 class Pace:
@@ -164,6 +169,44 @@ class Pace:
         down = self.outage.failed(since, self._clock())
         self.limits = self.limits or down
         return down
+
+    def is_to_blame(
+        self,
+        error: ObjectError,
+        since: float,
+        observer: Observer,
+        *,
+        used_up: bool,
+        widespread: Callable[[float], bool] = _seldom,
+    ) -> bool:
+        """Say whether it is KMS that is down, rather than something with the object whose attempt ended in `error`.
+
+        Every attempt at it has failed since `since`, and these are `used_up` or not. Where S3 does not name KMS,
+        `widespread` says whether enough others have failed for so many seconds. Raises SourceError when patience ends.
+        """
+        if not isinstance(error, Transient) or isinstance(error, Unreachable):
+            return False
+        now, outage = self._clock(), self.outage
+        minutes = f"{outage.patience / 60:.3g} min"
+        if outage.on:
+            if outage.spent(now):
+                raise SourceError(
+                    f"KMS has been down for longer than --kms-patience, {minutes} ({error.message})", code=error.code
+                ) from error
+            return True
+        if not used_up or not isinstance(error, ServerFailed):
+            return False
+        seconds = now - since
+        if not (error.code or "").startswith("KMS.") and not widespread(seconds):
+            return False
+        if not self.failed(since):
+            return False
+        observer.noted(
+            "warning",
+            f"nothing that KMS has to decrypt has come for {seconds:.0f} s ({error.message}): pausing; single requests "
+            f"are tried until KMS is back, for {minutes} at the most (--kms-patience)",
+        )
+        return True
 
     def _hurry(self) -> None:
         """Let those who wait look again: there may be permits earlier than they were told."""
