@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealift.kmscost import Sample, Seen, predict, requests_for
+from sealift.kmscost import Foretold, Sample, Seen, predict, requests_for
 from sealift.model import Encryption
 from sealift.quota import Quota
 from tests.support.keys import remote
@@ -90,6 +90,27 @@ def test_what_could_not_be_looked_at_is_estimated_too():
 def test_where_nothing_could_be_looked_at_every_get_counts():
     kms = predict(7, [Seen(3, None)], whole=False)
     assert (kms.requests, kms.basis, kms.sampled, kms.rate) == (7, "upper_bound", 0, 10_000)
+
+
+def test_what_earlier_runs_tell_of_is_not_looked_at():
+    sample = Sample()
+    sample.earlier = lambda remote: 0.25 if remote.key < "2" else None
+    for key in ("1a", "1b", "2"):
+        sample.planned(remote(key), "", 4, 2)
+    assert [(chosen.key, requests) for chosen, requests in sample.chosen] == [("2", 3)]
+    assert (sample.requests, sample.foretold, sample.whole) == (3, Foretold(6, 1.5), True)
+
+
+def test_what_earlier_runs_tell_is_told_of_as_such():
+    kms = predict(0, [], whole=True, foretold=Foretold(400, 100.0), regions={"us-east-1", ""})
+    assert (kms.requests, kms.basis, kms.sampled, kms.rate) == (100, "earlier_runs", 0, 100_000)
+
+
+def test_what_earlier_runs_do_not_tell_is_looked_at_besides():
+    kms = predict(10, [Seen(5, PLAIN)], whole=False, foretold=Foretold(400, 100.0), regions={"us-east-1"})
+    assert (kms.requests, kms.basis, kms.sampled, kms.rate) == (110, "earlier_runs", 1, 20_000)
+    kms = predict(10, [Seen(5, None)], whole=False, foretold=Foretold(400, 100.0))
+    assert (kms.requests, kms.basis) == (110, "upper_bound")
 
 
 def test_nothing_to_fetch_asks_nothing():

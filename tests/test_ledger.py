@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sealift.errors import LocalStorageError
-from sealift.ledger import LEDGER, Changes, Ledger, Record, Seal
+from sealift.ledger import LEDGER, Changes, Decrypts, Ledger, Record, Seal
 from tests.support.smalldisk import small_tmpfs
 
 BUCKET = Seal("bucket", "aws:kms", "arn:aws:kms:us-east-1:111122223333:key/1")
@@ -69,6 +69,32 @@ def test_landmarks_are_kept_for_each_prefix_until_others_take_their_place(tmp_pa
         assert set(again.landmarks("bucket", "q/")) == {"q/a", odd}
         assert again.landmarks("other", "p/") == ["p/z"]
         assert again.landmarks("other", "q/") == []
+
+
+def test_what_kms_was_asked_is_kept_for_each_prefix_until_something_else_takes_its_place(tmp_path, ledger, notes):
+    odd = os.fsdecode(b"z\xff/")
+    ledger.keep_decrypts("bucket", "p/", Decrypts(1, 2))
+    ledger.keep_decrypts("bucket", odd, Decrypts(3, 0))
+    ledger.keep_decrypts("bucket", "p/", Decrypts(0, 9))
+    ledger.close()
+    with Ledger.open_to_read(tmp_path, notes.append) as again:
+        assert again.all_decrypts() == {("bucket", "p/"): Decrypts(0, 9), ("bucket", odd): Decrypts(3, 0)}
+        assert again.decrypts("bucket", "q/") == Decrypts()
+
+
+def test_a_ledger_of_a_sealift_that_kept_nothing_of_it_is_read_and_taken_over(tmp_path, ledger, notes):
+    ledger.write(Changes(records=[record("a")]))
+    ledger.close()
+    before = sqlite3.connect(tmp_path / LEDGER)
+    before.execute("DROP TABLE decrypt")
+    before.close()
+    with Ledger.open_to_read(tmp_path, notes.append) as old:
+        assert old.all_decrypts() == {}
+    with Ledger.open(tmp_path, notes.append) as again:
+        again.keep_decrypts("bucket", "p/", Decrypts(1, 2))
+        assert again.decrypts("bucket", "p/") == Decrypts(1, 2)
+        assert everything(again) == [record("a")]
+    assert notes == []
 
 
 @given(st.lists(st.binary(min_size=1, max_size=4).filter(lambda name: b"\0" not in name), unique=True, max_size=12))
@@ -239,6 +265,7 @@ def left_behind():
         ledger._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         ledger.write(Changes(records=list(map(record, NAMES[200:]))))
         ledger.keep_landmarks("bucket", "prefix/", NAMES[:9])
+        ledger.keep_decrypts("bucket", "prefix/", Decrypts(7, 8))
         return {path.name: path.read_bytes() for path in directory.iterdir() if path.suffix != ".db-shm"}
 
 
@@ -249,6 +276,8 @@ LOOKS = {
     "page by page": everything,
     "directories": lambda ledger: ledger.made(["0", "2"]),
     "landmarks": lambda ledger: ledger.landmarks("bucket", "prefix/"),
+    "decrypts": lambda ledger: ledger.decrypts("bucket", "prefix/"),
+    "decrypts anew": lambda ledger: ledger.keep_decrypts("bucket", "prefix/", Decrypts(1, 1)),
     "write": lambda ledger: ledger.write(Changes(records=[record("more")], moves=[(NAMES[3], "x")], gone=NAMES[4:9])),
     "landmarks anew": lambda ledger: ledger.keep_landmarks("bucket", "prefix/", NAMES[:5]),
 }

@@ -328,6 +328,33 @@ async def test_a_plan_says_how_many_requests_to_kms_the_mirror_makes_and_makes_n
     assert forecast.kms.requests == server.kms_calls > 1
 
 
+async def test_a_plan_over_what_was_mirrored_knows_from_that_what_kms_will_be_asked(server, tmp_path):
+    for number in range(90):
+        server.put("bucket", f"p/plain-{number}", b"x")
+        server.put("bucket", f"p/bucket-key-{number}", b"x", bucket_key=True)
+    server.put("bucket", "p/large", Generated(200 * KIB, seed=3))
+    settings = settings_for(server, transfer=SMALL_PARTS)
+    await sealift.mirror(["s3://bucket/p/"], tmp_path, settings)
+    for number in range(370):
+        server.put("bucket", f"p/new-{number}", b"x")
+    heads = server.heads
+    forecast = await sealift.plan(["s3://bucket/p/"], tmp_path, settings)
+    assert (forecast.kms.basis, forecast.kms.sampled, forecast.kms.rate) == ("earlier_runs", 0, 100_000)
+    assert forecast.kms.requests == round(370 * 95 / 185)
+    assert server.heads == heads
+    server.put("bucket", "q/k", b"x")
+    elsewhere = await sealift.plan(["s3://bucket/q/"], tmp_path, settings)
+    assert elsewhere.kms.basis == "objects", "nothing is known of that source"
+
+
+async def test_a_plan_after_a_small_run_looks_for_itself(server, tmp_path):
+    fill(server, {f"{number}": b"x" for number in range(99)})
+    await mirror(server, tmp_path)
+    fill(server, {"new": b"x"})
+    forecast = await sealift.plan(["s3://bucket"], tmp_path, settings_for(server))
+    assert (forecast.kms.basis, forecast.kms.requests) == ("objects", 1)
+
+
 async def test_a_plan_without_leave_to_look_counts_every_get(server, tmp_path):
     fill(server, {"a": b"x", "b": b"y"})
     server.fault(op="head", do=Answer(403, "AccessDenied", "Access Denied"), times=None)

@@ -4,12 +4,15 @@ import os
 
 import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sealift import recording
 from sealift.errors import LocalStorageError
-from sealift.ledger import Changes, Ledger, Record, Seal
+from sealift.kmscost import ENOUGH
+from sealift.ledger import Changes, Decrypts, Ledger, Record, Seal
 from sealift.partial import sync_file_system
-from sealift.recording import Recorder
+from sealift.recording import Recorder, blended
 
 pytestmark = pytest.mark.anyio
 
@@ -54,6 +57,31 @@ def directory_fd(tmp_path):
     descriptor = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
     yield descriptor
     os.close(descriptor)
+
+
+@given(*[st.integers(0, 10**6)] * 4)
+def test_what_kms_was_asked_is_that_of_the_last_run_and_of_those_before_it_as_far_as_that_says_too_little(
+    charged, free, charged_before, free_before
+):
+    before, now = Decrypts(charged_before, free_before), Decrypts(charged, free)
+    known = blended(before, now)
+    assert known.charged >= charged
+    assert known.free >= free
+    assert known.total == max(now.total, min(ENOUGH, now.total + before.total))
+    if before.total:
+        kept = known.total - now.total
+        assert abs((known.charged - charged) - kept * charged_before / before.total) <= 0.5
+
+
+async def test_what_kms_was_asked_is_written_at_the_end(ledger, directory_fd):
+    recorder = Recorder(ledger, directory_fd, sync=False)
+    recorder.asked("bucket", "p/", 40, charged=True)
+    recorder.asked("bucket", "p/", 60, charged=False)
+    recorder.asked("bucket", "q/", 1, charged=True)
+    await recorder.keep_asked()
+    assert ledger.all_decrypts() == {("bucket", "p/"): Decrypts(40, 60), ("bucket", "q/"): Decrypts(1, 0)}
+    await recorder.keep_asked()
+    assert ledger.decrypts("bucket", "q/") == Decrypts(1, 0), "once"
 
 
 async def test_names_are_synced_before_anything_is_said_of_them(ledger, directory_fd, events):

@@ -17,7 +17,7 @@ from sealift import (
     shards,
 )
 from sealift.destination import Destination
-from sealift.ledger import LEDGER, Changes, Ledger
+from sealift.ledger import LEDGER, Changes, Decrypts, Ledger
 from sealift.mirroring import Run
 from sealift.s3 import connected
 from sealift.selection import parse_sources
@@ -287,6 +287,7 @@ def filled(state, paths):
     state.mkdir(parents=True, exist_ok=True)
     with Ledger.open(state, pytest.fail) as ledger:
         ledger.write(Changes(records=[record(path, key=path) for path in paths], directories=["d"]))
+        ledger.keep_decrypts("bucket", "", Decrypts(len(paths), 1))
 
 
 def test_parts_are_begun_and_united_page_by_page_and_say_the_same_as_before(tmp_path, monkeypatch):
@@ -318,6 +319,8 @@ def test_whatever_moment_it_is_killed_at_uniting_goes_on(tmp_path, monkeypatch, 
     walk(unite(tmp_path, present(tmp_path), pytest.fail))
     with open_to_read(tmp_path, None, pytest.fail) as whole:
         assert [record.path for record in whole.records()] == sorted(KEYS)
+    with Ledger.open_to_read(tmp_path, pytest.fail) as ledger:
+        assert ledger.decrypts("bucket", "") == Decrypts(sum(map(THREE[-1].has, KEYS)), 1), "the last one's word"
 
 
 def test_all_parts_together_are_read_like_one_ledger(tmp_path):
@@ -338,6 +341,7 @@ def test_all_parts_together_are_read_like_one_ledger(tmp_path):
         assert set(whole.look_up(paths)) == there - {"old"}
         assert whole.made(["d", "e"]) == {"d"}
         assert not whole.empty
+        assert whole.decrypts("bucket", "").free == 3
 
 
 def test_once_every_shard_has_a_part_the_whole_has_no_word_on_anything(tmp_path):

@@ -1,6 +1,6 @@
 """The ledger: what is known of each file that a mirror has put in place, or found there. An SQLite file.
 
-    DEST/.sealift/ledger.db    tables `file`, `seal`, `directory`, shown by the view `files`, and `landmark`
+    DEST/.sealift/ledger.db    tables `file`, `seal`, `directory`, shown by the view `files`; `landmark`, `decrypt`
 
 A record is a statement about a file: "the bytes at `path`, as long as its size and time are these, are that version of
 that object". It is written after the file has its name, so it never promises more than there is; a file without a
@@ -79,6 +79,12 @@ CREATE VIEW files AS
     SELECT path, bucket, key, size, etag, version, checksum, sse, kms_key_id, local_size, local_mtime_ns, adopted
     FROM file JOIN seal ON seal.id = file.seal;
 """
+_ADDED = """
+CREATE TABLE IF NOT EXISTS decrypt (
+    bucket TEXT NOT NULL, prefix TEXT NOT NULL, charged INTEGER NOT NULL, free INTEGER NOT NULL,
+    PRIMARY KEY (bucket, prefix)) WITHOUT ROWID;
+"""
+"""What came later. A Sealift that does not know of it leaves it alone, so the version is the same."""
 _STAMP = f"PRAGMA application_id = {_APPLICATION}; PRAGMA user_version = {_VERSION};"
 
 T = TypeVar("T")
@@ -91,6 +97,18 @@ class Seal(NamedTuple):
     sse: str = ""
     """`aws:kms`, `aws:kms:dsse`, `AES256`; nothing where it is not known."""
     kms_key_id: str = ""
+
+
+class Decrypts(NamedTuple):
+    """Of the requests for what lay under a prefix, how many KMS was asked for, and how many not."""
+
+    charged: int = 0
+    free: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.charged + self.free
 
 
 class Record(NamedTuple):
@@ -331,6 +349,19 @@ class Ledger:
             return [text_of(key) for (key,) in _opened(self._reader).execute(sql, (_stored(bucket), _stored(prefix)))]
         return []
 
+    def decrypts(self, bucket: str, prefix: str) -> Decrypts:
+        """Return what KMS was asked when objects under a prefix were fetched last; nothing if that is not known."""
+        return self.all_decrypts().get((bucket, prefix), Decrypts())
+
+    def all_decrypts(self) -> dict[tuple[str, str], Decrypts]:
+        """Return what KMS was asked, by bucket and prefix."""
+        with self._reading, _translating(self._directory), suppress(_DamagedError), _finding_damage():
+            execute = _opened(self._reader).execute
+            if execute("SELECT 1 FROM sqlite_master WHERE name = 'decrypt'").fetchone():  # an older one, and read only
+                rows = execute("SELECT bucket, prefix, charged, free FROM decrypt").fetchall()
+                return {(text_of(row[0]), text_of(row[1])): Decrypts(*row[2:]) for row in rows if _are_counts(*row[2:])}
+        return {}
+
     # ── Writing ─────────────────────────────────────────────────────────────────────────────────────
 
     def keep_landmarks(self, bucket: str, prefix: str, keys: Sequence[str]) -> None:
@@ -342,6 +373,11 @@ class Ledger:
             writer.executemany("INSERT INTO landmark VALUES (?, ?, ?)", [(*where, _stored(key)) for key in keys])
 
         self._change(change)
+
+    def keep_decrypts(self, bucket: str, prefix: str, decrypts: Decrypts) -> None:
+        """Let this be what KMS was asked for what lies under a prefix. Raises LocalStorageError."""
+        row = (_stored(bucket), _stored(prefix), *decrypts)
+        self._change(lambda writer: writer.execute("INSERT OR REPLACE INTO decrypt VALUES (?, ?, ?, ?)", row))
 
     def write(self, changes: Changes) -> None:
         """Write changes, all of them or none. Raises LocalStorageError."""
@@ -358,7 +394,7 @@ class Ledger:
 
         self._change(change)
 
-    def _change(self, change: Callable[[sqlite3.Connection], None]) -> None:
+    def _change(self, change: Callable[[sqlite3.Connection], object]) -> None:
         """Carry out a change, all of it or nothing; in a new ledger where this one turns out to be damaged."""
         with self._writing, _translating(self._directory):
             try:
@@ -369,7 +405,7 @@ class Ledger:
                     self._connect()
                 self._transact(change)
 
-    def _transact(self, change: Callable[[sqlite3.Connection], None]) -> None:
+    def _transact(self, change: Callable[[sqlite3.Connection], object]) -> None:
         writer = _opened(self._writer)
         with _finding_damage():
             writer.execute("BEGIN IMMEDIATE")
@@ -415,6 +451,8 @@ class Ledger:
             writer.execute("COMMIT")
             if not tables:
                 writer.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} {_STAMP} COMMIT")
+            if [_asked(writer, what) for what in ("application_id", "user_version")] == [_APPLICATION, _VERSION]:
+                writer.execute(_ADDED)
             reader = self._reader = _connection(str(path))
         self._learn(reader)
 
@@ -432,8 +470,7 @@ class Ledger:
     def _learn(self, connection: sqlite3.Connection) -> None:
         """Check that it is a ledger of this version, and read its seals."""
         with _finding_damage():
-            application = connection.execute("PRAGMA application_id").fetchone()[0]
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            application, version = _asked(connection, "application_id"), _asked(connection, "user_version")
             if application != _APPLICATION:
                 raise _DamagedError
             if version > _VERSION:
@@ -527,6 +564,11 @@ def _connection(database: str, *, uri: bool = False) -> sqlite3.Connection:
     return sqlite3.connect(database, timeout=_PATIENCE, isolation_level=None, check_same_thread=False, uri=uri)
 
 
+def _asked(connection: sqlite3.Connection, pragma: str) -> int:
+    (number,) = connection.execute(f"PRAGMA {pragma}").fetchone()
+    return int(number)
+
+
 def _opened(connection: sqlite3.Connection | None) -> sqlite3.Connection:
     if connection is None:
         msg = "the ledger is closed, or open to be read only"
@@ -570,6 +612,11 @@ def _bounds(directory: str) -> Iterator[tuple[str | bytes, str | bytes]]:
         yield f"{stored}/", f"{stored}0"  # which follows the slash
         stored = stored.encode()
     yield stored + b"/", stored + b"0"
+
+
+def _are_counts(*values: object) -> bool:
+    """Say whether a run can have written these."""
+    return all(isinstance(value, int) and value >= 0 for value in values)
 
 
 def _place(name: str) -> tuple[bool, bytes]:

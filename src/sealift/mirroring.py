@@ -58,7 +58,7 @@ from sealift.fetching import CrewOf, descriptors, fetch_all
 from sealift.hopeless import Hopeless
 from sealift.intake import Intake, Page
 from sealift.inventory import Inventory
-from sealift.kmscost import Sample, predict
+from sealift.kmscost import ENOUGH, Sample, predict
 from sealift.ledger import Ledger, Record
 from sealift.line import Line
 from sealift.listed import Listed
@@ -525,9 +525,11 @@ class Run:
                 except BaseException:
                     with suppress(LocalStorageError):  # as the run, most likely
                         await recorder.flush()
+                        await recorder.keep_asked()
                     raise
                 beside.cancel_scope.cancel()
         await recorder.flush()
+        await recorder.keep_asked()
 
     async def _watch_for_refusals(self, store: ObjectStore) -> None:
         """End the run where nothing at all can be read. Raises AccessError."""
@@ -669,7 +671,8 @@ class Run:
     ) -> Forecast:
         """List and compare, and sum up what would be fetched and deleted. Raises RunError, ConfigError.
 
-        How objects are encrypted is looked up of those that `sample`, which hears what is planned, has chosen.
+        How objects are encrypted is looked up of those that `sample`, which hears what is planned, has chosen among
+        those of which earlier runs do not tell.
         """
         self._listed = listed
         seen, limits = self._seen(store), self._settings.kms
@@ -686,6 +689,7 @@ class Run:
             self._escaped += need.escaped
 
         self._foresees = True
+        sample.earlier = await run_sync(self._told_by_earlier_runs, ledger)
         with ungrouped():
             await self._list_and_compare(seen, compare, _Landmarks(ledger, dry=True))
             if self._settings.selection.then_list:
@@ -696,8 +700,32 @@ class Run:
             await self._delete(destination, ledger, listed, None)
         caps = [*self._caps.values(), *([] if self._settings.kms.rps is None else [self._settings.kms.rps])]
         quota = Quota(min(caps), "cap") if caps else None
-        kms = predict(sample.requests, await look_at(store, sample.chosen), whole=sample.whole, quota=quota)
+        kms = predict(
+            sample.requests,
+            await look_at(store, sample.chosen),
+            whole=sample.whole,
+            quota=quota,
+            foretold=sample.foretold,
+            regions={store.region(source.bucket) for _, source in self._ownership.sources},
+        )
         return forecast(self.summary(), objects=objects, size=size, gets=gets, escaped=self._escaped, kms=kms)
+
+    def _told_by_earlier_runs(self, ledger: Ledger | None) -> Callable[[RemoteObject], float | None]:
+        """Return what says for which share of the requests KMS was asked, when earlier runs fetched from there."""
+        shares: dict[tuple[str, str], float] = {}
+        if ledger is not None:
+            asked = ledger.all_decrypts()
+            places = [(source.bucket, source.prefix) for _, source in self._ownership.sources]
+            known = {place: asked[place] for place in places if place in asked}
+            shares = {place: each.charged / each.total for place, each in known.items() if each.total >= ENOUGH}
+
+        def told(remote: RemoteObject) -> float | None:
+            for (bucket, prefix), share in shares.items():
+                if remote.bucket == bucket and remote.key.startswith(prefix):
+                    return share
+            return None
+
+        return told
 
     async def _delete(
         self, destination: Destination, ledger: Ledger | None, listed: Listed, recorder: Recorder | None

@@ -10,6 +10,9 @@ ARCHIVED = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 """The storage classes whose objects have to be restored before a GET (S3 User Guide, "Working with archived
 objects"); GLACIER_IR is read at once, and of INTELLIGENT_TIERING only the GET tells."""
 
+Basis = Literal["objects", "sample", "earlier_runs", "upper_bound"]
+"""What a forecast of requests to KMS is from."""
+
 
 class RemoteObject(NamedTuple):
     """One object version as a listing or a HEAD described it.
@@ -226,8 +229,9 @@ class KmsForecast:
     requests: int = 0
     """Decrypts: one for each GET of an object that is encrypted with SSE-KMS and has no Bucket Key, and one for the
     checksum of each of those that are fetched in parts."""
-    basis: Literal["objects", "sample", "upper_bound"] = "objects"
-    """All objects' encryption was looked up, that of some chosen at random, or nobody's: then all are counted."""
+    basis: Basis = "objects"
+    """All objects' encryption was looked up, or that of some chosen at random; earlier runs tell, at least of some; or
+    nobody's was, and all are counted."""
     sampled: int = 0
     """How many objects' encryption was looked up."""
     rate: float = 0.0

@@ -19,6 +19,7 @@ from sealift.config import Durability
 from sealift.destination import Destination, File
 from sealift.errors import Integrity, ObjectError, Permanent
 from sealift.fetch import Job
+from sealift.kmscost import requests_for
 from sealift.ledger import LATEST, Ledger, Record, Seal
 from sealift.localpath import LocalPath, ancestor_key, beside_directory, local_path
 from sealift.model import Ending, Outcome, RemoteObject
@@ -250,6 +251,9 @@ class TreeLanding:
         if self._recorder is not None:
             remote = job.remote
             self._recorder.record(recorded(remote, place.path.text, remote.last_modified_ns, job.checksum or None))
+            if job.began:  # else nothing has told how it is encrypted
+                requests = requests_for(remote, job.due, -(-job.due // job.part_size))
+                self._recorder.asked(place.source.bucket, place.source.prefix, requests, charged=job.charged)
         seconds = time.monotonic() - job.began if job.began else 0.0
         return self._way.outcome(job.remote, place.path, Ending.DOWNLOADED, seconds=seconds, replaced=job.replaces)
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import anyio
 from anyio.to_thread import run_sync
 
-from sealift.ledger import Changes, Ledger, Record
+from sealift.kmscost import ENOUGH
+from sealift.ledger import Changes, Decrypts, Ledger, Record
 from sealift.partial import sync_file_system
 
 MOST = 5000
@@ -21,6 +22,16 @@ LONGEST_WAIT = 2.0
 
 MOST_WAITING = 10 * MOST
 """Changes with which the run waits for the disk: a minute's stall must not fill the memory."""
+
+
+def blended(before: Decrypts, decrypts: Decrypts) -> Decrypts:
+    """Return what is known after a run: what that has asked, and of what was known as much as makes up for too little.
+
+    So a bucket that was given Bucket Keys is known to have them after one run that fetches enough.
+    """
+    room = min(before.total, max(0, ENOUGH - decrypts.total))
+    kept = round(before.charged * room / before.total) if room else 0
+    return Decrypts(decrypts.charged + kept, decrypts.free + room - kept)
 
 
 class Recorder:
@@ -37,6 +48,7 @@ class Recorder:
         self._changes = Changes()
         self._count = 0
         self._names = False
+        self._asked: dict[tuple[str, str], Decrypts] = {}
         self._some = anyio.Event()
         self._many = anyio.Event()
         self._room = anyio.Event()
@@ -47,6 +59,23 @@ class Recorder:
         self._names = True
         self._changes.records.append(record)
         self._grew(1)
+
+    def asked(self, bucket: str, prefix: str, requests: int, *, charged: bool) -> None:
+        """Hear of requests for something under a prefix, for which KMS was asked or not."""
+        before = self._asked.get((bucket, prefix), Decrypts())
+        more = Decrypts(requests, 0) if charged else Decrypts(0, requests)
+        self._asked[bucket, prefix] = Decrypts(before.charged + more.charged, before.free + more.free)
+
+    async def keep_asked(self) -> None:
+        """Let the ledger know what KMS was asked, at the end of a run. Raises LocalStorageError."""
+        ledger = self._ledger
+        if ledger is None:
+            return
+        with anyio.CancelScope(shield=True):
+            for (bucket, prefix), decrypts in self._asked.items():
+                before = await run_sync(ledger.decrypts, bucket, prefix)
+                await run_sync(ledger.keep_decrypts, bucket, prefix, blended(before, decrypts))
+        self._asked = {}
 
     def moved(self, path: str, to: str) -> None:
         """Hear that a file has another path now."""

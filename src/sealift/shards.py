@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from sealift.errors import LocalStorageError
-from sealift.ledger import LEDGER, Changes, Entry, Ledger, Record, text_of
+from sealift.ledger import LEDGER, Changes, Decrypts, Entry, Ledger, Record, text_of
 from sealift.partial import unusable
 from sealift.sharding import Shard, named, shard_of
 
@@ -181,6 +181,15 @@ class Whole(Ledger):
         """See `Ledger.landmarks`: any shard has listed it all."""
         return next((keys for ledger in self._ledgers if (keys := ledger.landmarks(bucket, prefix))), [])
 
+    def all_decrypts(self) -> dict[tuple[str, str], Decrypts]:
+        """See `Ledger.all_decrypts`: each shard knows of its own requests."""
+        found: dict[tuple[str, str], Decrypts] = {}
+        for ledger in self._ledgers:
+            for where, (charged, free) in ledger.all_decrypts().items():
+                before = found.get(where, Decrypts())
+                found[where] = Decrypts(before.charged + charged, before.free + free)
+        return found
+
     def _counts(self, ledger: Ledger, key: str) -> bool:
         """Whether a ledger has a word on a key: the whole has none on those of the shards that have a part."""
         return ledger.directory != self.directory or not _is_of(key, self._indices)
@@ -251,6 +260,8 @@ def unite(state: Path, shards: Sequence[Shard], noted: Noted) -> Generator[None,
                     after = made[-1]
                     whole.write(Changes(directories=made))
                     yield
+                for (bucket, prefix), decrypts in part.all_decrypts().items():  # one shard's objects are like another's
+                    whole.keep_decrypts(bucket, prefix, decrypts)
             _drop(directory)
 
 

@@ -11,7 +11,7 @@ import pytest
 from sealift.cli.console import Console, StandardOutputClosed
 from sealift.cli.forecast import Foreseen, kms_remark, totals
 from sealift.errors import LocalStorageError
-from sealift.kmscost import Seen, predict
+from sealift.kmscost import Foretold, Seen, predict
 from sealift.model import Encryption, Ending, Failure, Forecast, Outcome, RemoteObject, Summary
 
 REMOTE = RemoteObject("b", "p/k", 2048, '"e"', 0)
@@ -122,6 +122,9 @@ def test_what_kms_is_asked_comes_with_its_time_its_price_and_how_sure_that_is() 
             "an estimate, from 100 objects"
         ),
     ]
+    earlier = Foretold(4, 2.0)
+    assert kms_remark(predict(0, (), whole=True, foretold=earlier)).endswith("; an estimate, from earlier runs")
+    assert kms_remark(predict(100, sealed, whole=True, foretold=earlier)).endswith("earlier runs and 100 objects")
     assert "at the most" in kms_remark(predict(5, (), whole=False))
     assert kms_remark(predict(5, [Seen(5, Encryption("AES256"))], whole=True)) == (
         "no object is encrypted with SSE-KMS without a Bucket Key"

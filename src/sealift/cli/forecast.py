@@ -89,6 +89,7 @@ def totals(plan: Forecast) -> list[str]:
 _BASES: dict[str, str] = {
     "objects": "",
     "sample": "; an estimate, from {sampled}",
+    "earlier_runs": "; an estimate, from earlier runs",
     "upper_bound": "; at the most: how the objects are encrypted could not be looked up",
 }
 _RATES: dict[str, str] = {
@@ -101,6 +102,8 @@ _RATES: dict[str, str] = {
 def kms_remark(kms: KmsForecast) -> str:
     """Return how long KMS takes for them, what they cost, what Bucket Keys would save, and how sure that is."""
     sure = _BASES[kms.basis].format(sampled=objects(kms.sampled))
+    if kms.basis == "earlier_runs" and kms.sampled:
+        sure += f" and {objects(kms.sampled)}"
     if not kms.requests:
         return f"no object is encrypted with SSE-KMS without a Bucket Key{sure}"
     return (
