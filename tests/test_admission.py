@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import time
 
+import pytest
+from benchmarks.kms.fleet import Kind, server
+from benchmarks.kms.quota import Timetable
+from benchmarks.kms.simulation import Run, simulate
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -263,3 +267,49 @@ def test_the_cap_of_all_regions_follows_its_timetable() -> None:
         for hour, cap in ((time(7), by_night), (time(8), 10), (time(18), by_night)):
             story.hour = hour
             assert 0.9 * cap <= within_a_second(story) <= cap
+
+
+class AtS3:
+    """A run's GETs of one bucket for which KMS is not asked: a rule of the simulation."""
+
+    def __init__(self) -> None:
+        self.now = self.ticked = 0.0
+        self.wanted = wish(charged=False)
+        self.admission = Admission(KmsSettings(), lambda _: "us-east-1", {}, clock=lambda: self.now)
+
+    @property
+    def rate(self) -> float | None:
+        return self.admission.s3_rate
+
+    def take(self, now: float, most: int) -> int:
+        self.pass_to(now)
+        return next((count for count in range(most) if not admitted(self.admission, self.wanted)), most)
+
+    def wait(self, now: float) -> float:
+        return self.admission.bucket("here").s3.wait(now)
+
+    def succeeded(self, now: float, sent: float) -> None:
+        self.pass_to(now)
+        self.admission.answered(self.wanted, None, sent, charged=False)
+
+    def refused(self, now: float, sent: float) -> None:
+        self.pass_to(now)
+        self.admission.slowed(self.wanted, sent)
+
+    def pass_to(self, now: float) -> None:
+        self.now = now
+        if now >= self.ticked + 1:
+            self.ticked = now
+            self.admission.tick()
+
+
+@pytest.mark.parametrize("kind", ["bucket", "windows"])
+@pytest.mark.parametrize(("limit", "objects"), [(5_500.0, 40_000), (800.0, 8_000)])
+def test_what_s3_allows_of_a_bucket_is_used_and_hardly_exceeded(limit: float, objects: int, kind: Kind) -> None:
+    """5,500 a second are a partition's; KMS has no part in it, and its pace stays free."""
+    rule = AtS3()
+    run = Run(rule, lanes=1024, trip=0.03, objects=objects)
+    simulate(server(kind, Timetable((limit,)), 1), [run], 2 * objects / limit)
+    assert run.ends <= 1.1 * objects / limit
+    assert run.refused_later <= 0.025 * objects
+    assert [pace.rate for pace in rule.admission.paces] == [None]

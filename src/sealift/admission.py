@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from sealift.config import KmsSettings
-from sealift.governor import Cap, Governor
+from sealift.governor import WINDOW, Cap, Governor
 from sealift.model import RemoteObject
 from sealift.neighbours import Neighbours
 from sealift.pacing import Pace, Permit
@@ -226,8 +226,8 @@ class Admission:
         bucket, now = self.bucket(wanted.remote.bucket), self._clock()
         if not bucket.slowed:
             bucket.slowed = True
-            since = (bucket.answers - bucket.answered) / max(now - self._ticked, SHORT)
-            bucket.s3.begin(now, int(max(since, bucket.lately)))
+            before = bucket.lately * max(0.0, WINDOW - (now - self._ticked))
+            bucket.s3.begin(now, bucket.answers - bucket.answered + int(before))
         bucket.s3.refused(now, sent)
 
     def tick(self) -> None:
