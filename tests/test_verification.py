@@ -9,9 +9,19 @@ import pytest
 import sealift
 from sealift import TransferSettings
 from sealift.config import StorageSettings, TransportChoice
+from sealift.fetch import Fetcher
 from sealift.ledger import Ledger
 from sealift.planning import MIB
-from tests.support.faultserver import Answer, Call, FaultServer, FlipBit, Generated, OtherRange, ResetAfter
+from tests.support.faultserver import (
+    Answer,
+    Call,
+    FaultServer,
+    FlipBit,
+    Generated,
+    OtherRange,
+    OverwriteNow,
+    ResetAfter,
+)
 from tests.support.faultserver.sums import checksum_of
 from tests.support.running import Watcher, mirror, partials, settings_for, tree
 
@@ -293,6 +303,29 @@ async def test_an_object_that_is_overwritten_before_its_checksum_is_told_is_star
     summary = await mirror(server, tmp_path, transfer=PARTS)
     assert (summary.downloaded, summary.verified) == (1, 1)
     assert tree(tmp_path) == {"k": BODY[::-1]}
+
+
+ENDINGS = {
+    "damaged": FlipBit(100),
+    "overwritten": OverwriteNow(BODY[::-1]),
+    "gone": Answer(404, "NoSuchKey"),
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+async def test_what_came_of_an_object_is_not_recorded_while_it_is_dropped(server, tmp_path, monkeypatch, ending):
+    locked, drop = [], Fetcher._drop
+
+    def watched(fetcher, job):
+        locked.append(job.filing.locked())  # whoever records what is there takes that lock
+        drop(fetcher, job)
+
+    monkeypatch.setattr(Fetcher, "_drop", watched)
+    server.put("bucket", "k", BODY, checksum="CRC32")
+    server.fault(op="get", do=ENDINGS[ending], after=3)
+    await mirror(server, tmp_path, transfer=PARTS)
+    assert set(locked) == {True}
+    assert partials(tmp_path) == []
 
 
 async def test_worker_processes_verify_as_well(server, tmp_path):

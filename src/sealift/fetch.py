@@ -541,12 +541,12 @@ class Fetcher:
     async def _finish(self, job: Job) -> None:
         """See an object to its end: no part of it is under way any more."""
         try:
-            async with _filing(job):
+            async with _filing(job):  # also while its file is dropped: it must not be recorded meanwhile
                 await self._land(job)
-            if self._restarts(job):
-                await self._again_from_the_start(job)
-            elif job.failure is not None:
-                await self._end_failed(job)
+                if self._restarts(job):
+                    await self._again_from_the_start(job)
+                elif job.failure is not None:
+                    await self._end_failed(job)
         except LocalStorageError as error:
             raise _about(error, job) from error
         self._jobs.discard(job)
