@@ -14,6 +14,7 @@ from sealift.checksum import (
     OWN,
     Algorithm,
     Checksum,
+    Pieces,
     Stretches,
     Sums,
     combine_function,
@@ -21,12 +22,13 @@ from sealift.checksum import (
     crc_checksum,
     crc_function,
     digest,
+    hashed,
     parts_of_etag,
     running_checksum,
     stretches_of,
     usual_part_size,
 )
-from sealift.model import ByteRange
+from sealift.model import ByteRange, RemoteObject
 
 MIB = 1024 * 1024
 CRCS = [Algorithm.CRC64NVME, Algorithm.CRC32C, Algorithm.CRC32]
@@ -96,6 +98,24 @@ def test_parts_are_summed_up_each_by_itself_in_whatever_pieces_they_come(algorit
     assert running.parts() == [digest(algorithm, part) for part in parts]
     if algorithm.is_crc:
         assert running.digest() == digest(algorithm, data)
+
+
+@given(st.binary(min_size=1, max_size=200), st.integers(1, 80), st.data())
+def test_hashes_are_taken_of_the_parts_that_lie_wholly_in_a_stretch(body, grain, data):
+    start, stop = sorted(data.draw(st.tuples(*[st.integers(0, len(body))] * 2)))
+    pieces = Pieces(Algorithm.SHA256, grain, len(body), ByteRange(start, stop))
+    for some in cut(body[start:stop], data.draw(st.lists(st.integers(0, 200), max_size=4))):
+        pieces.update(memoryview(some))
+    wholly = [at for at in range(0, len(body), grain) if start <= at and min(at + grain, len(body)) <= stop]
+    assert pieces.so_far() == tuple((at // grain, hashlib.sha256(body[at : at + grain]).digest()) for at in wholly)
+
+
+@given(st.binary(min_size=1, max_size=200), st.integers(1, 80), st.integers(0, 200))
+def test_a_stretch_that_breaks_off_has_the_hashes_of_what_came_whole(body, grain, came):
+    pieces = Pieces(Algorithm.SHA1, grain, len(body), ByteRange(0, len(body)))
+    pieces.update(body[:came])
+    ends = [min(at + grain, len(body)) for at in range(0, len(body), grain)]
+    assert [number for number, _ in pieces.so_far()] == [number for number, end in enumerate(ends) if end <= came]
 
 
 @pytest.mark.parametrize("algorithm", CRCS)
@@ -238,6 +258,23 @@ def test_where_nothing_is_to_be_cut_there_is_no_guess():
 )
 def test_an_etag_tells_the_number_of_parts(etag, parts):
     assert parts_of_etag(etag) == parts
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "etag", "by"),
+    [
+        ("SHA256", '"e-3"', (Algorithm.SHA256, 8 * MIB)),
+        ("SHA1", '"e-5"', (Algorithm.SHA1, 5 * MIB)),
+        ("SHA256", '"e"', None),
+        ("SHA256", '"e-1"', None),
+        ("CRC32", '"e-3"', None),
+        ("CRC64NVME", '"e-3"', None),
+        ("XXHASH3", '"e-3"', None),
+        ("", '"e-3"', None),
+    ],
+)
+def test_only_where_s3s_checksum_is_one_of_hashes_are_parts_hashed_as_they_come(algorithm, etag, by):
+    assert hashed(RemoteObject("bucket", "k", 21 * MIB, etag, 0, checksum_algorithm=algorithm)) == by
 
 
 def test_parts_lie_one_behind_the_other():

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from itertools import islice
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealift.model import ByteRange, Part
+from sealift.model import ByteRange, Part, RemoteObject
 from sealift.planning import (
     FILLING,
     LARGEST_PART,
@@ -13,7 +14,9 @@ from sealift.planning import (
     MIB,
     SMALLEST_PART,
     count_parts,
+    grain_of,
     part_size_for,
+    part_size_of,
     part_size_under_quota,
     parts,
 )
@@ -125,3 +128,58 @@ def test_parts_that_grow_on_the_way_tile_the_same(
 @given(any_size, st.integers(1, TIB))
 def test_a_part_size_that_was_chosen_is_used(size: int, chosen: int) -> None:
     assert part_size_for(size, chosen) == chosen
+    assert part_size_of(uploaded(size, 8 * MIB), chosen) == chosen
+
+
+def uploaded(size: int, part: int, algorithm: str = "SHA256") -> RemoteObject:
+    """An object with a checksum of its parts' hashes, as a listing has it."""
+    return RemoteObject("bucket", "k", size, f'"e-{-(-size // part)}"', 0, checksum_algorithm=algorithm)
+
+
+@given(any_size, st.sampled_from([5, 8, 10, 16, 17, 32, 50, 64, 100, 512]))
+def test_parts_along_those_of_an_upload_are_no_more_and_still_enough(size: int, part: int) -> None:
+    remote = uploaded(size, part * MIB)
+    usual, along = part_size_for(size), part_size_of(remote)
+    assert usual <= along <= LARGEST_PART
+    count = count_parts(size, along)
+    assert count <= count_parts(size, usual)
+    if along > usual:
+        assert along % grain_of(remote, along) == 0
+        assert count >= min(FILLING, count_parts(size, usual) // 2)
+
+
+def test_each_get_brings_whole_parts_of_an_upload_of_the_usual_tools() -> None:
+    def sizes(size: int, part: int) -> tuple[int, int]:
+        remote = uploaded(size * MIB, part * MIB)
+        along = part_size_of(remote)
+        return along // MIB, grain_of(remote, along) // MIB
+
+    assert sizes(100, 8) == (8, 8)
+    assert sizes(100, 16) == (16, 16)
+    assert sizes(101, 5) == (10, 5)
+    assert sizes(20_000, 8) == (32, 8)
+    assert sizes(20_000, 5) == (35, 5)
+    assert sizes(801, 50) == (50, 50)
+    assert sizes(799, 50) == (8, 0), "one that is alone would not fill the link"
+    assert sizes(100_000, 100) == (64, 0)
+
+
+@pytest.mark.parametrize("algorithm", ["", "CRC64NVME", "CRC32"])
+def test_other_checksums_say_nothing_of_the_parts(algorithm: str) -> None:
+    remote = uploaded(101 * MIB, 5 * MIB, algorithm)
+    assert (part_size_of(remote), grain_of(remote, 10 * MIB)) == (8 * MIB, 0)
+
+
+@given(st.integers(0, 150), st.integers(1, 8), st.integers(1, 20), done_ranges, st.integers(0, 60))
+def test_parts_end_where_those_of_the_upload_do(
+    size: int, several: int, grain: int, done: list[ByteRange], grown: int
+) -> None:
+    part_size = several * grain
+    tiles = list(parts(size, part_size, done, grain=grain))
+    assert count_parts(size, part_size, done, grain=grain) == len(tiles)
+    for tiling in (tiles, list(parts(size, part_size, done, grain=grain, grown=lambda: grown))):
+        covered = [place for tile in tiling for place in range(tile.range.start, tile.range.stop)]
+        assert covered == sorted(set(range(size)) - bytes_of(done))
+        ends = {0, size} | {gap for item in done for gap in (item.start, item.stop)}
+        assert all(tile.range.stop % grain == 0 or tile.range.stop in ends for tile in tiling)
+        assert all(len(tile.range) < max(part_size, grown) + grain for tile in tiling)

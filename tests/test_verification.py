@@ -11,7 +11,10 @@ from sealift import TransferSettings
 from sealift.config import StorageSettings, TransportChoice
 from sealift.fetch import Fetcher
 from sealift.ledger import Ledger
+from sealift.model import ByteRange
+from sealift.partial import PartialFile
 from sealift.planning import MIB
+from sealift.ranges import merged
 from tests.support.faultserver import (
     Answer,
     Call,
@@ -200,13 +203,89 @@ async def test_a_composite_checksum_is_told_along_the_parts_of_the_upload(
     assert tree(tmp_path) == {"k": BODY}
 
 
-async def test_the_usual_parts_of_an_upload_cost_no_further_request(server, tmp_path):
-    body = random.Random(1).randbytes(20 * MIB)
-    parts = (8 * MIB, 8 * MIB, 4 * MIB)
-    server.put("bucket", "k", body, checksum="CRC32", parts=parts, composite=True)
+LARGE = random.Random(1).randbytes(20 * MIB)
+EIGHTS, FIVES = (8 * MIB, 8 * MIB, 4 * MIB), (5 * MIB,) * 4
+
+
+@pytest.fixture
+def read_back(monkeypatch):
+    """The stretches of partial files that are read again."""
+    stretches, read_into = [], PartialFile.read_into
+
+    def watched(partial, offset, buffer):
+        size = read_into(partial, offset, buffer)
+        stretches.append(ByteRange(offset, offset + size))
+        return size
+
+    monkeypatch.setattr(PartialFile, "read_into", watched)
+    return stretches
+
+
+async def test_the_usual_parts_of_an_upload_cost_no_further_request(server, tmp_path, read_back):
+    server.put("bucket", "k", LARGE, checksum="CRC32", parts=EIGHTS, composite=True)
     summary = await mirror(server, tmp_path, transfer=TransferSettings(part_size=3 * MIB))
-    assert (summary.verified, server.heads) == (1, 1)
-    assert recorded(tmp_path, "k") == own("CRC32", body)
+    assert (summary.verified, server.heads, read_back) == (1, 1, [])
+    assert recorded(tmp_path, "k") == own("CRC32", LARGE)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize(("parts", "gets"), [(EIGHTS, 3), (FIVES, 2)], ids=["8 MiB", "5 MiB"])
+async def test_hashes_of_the_parts_of_an_upload_are_taken_as_they_come(
+    server, tmp_path, transport, read_back, parts, gets, processes
+):
+    server.put("bucket", "k", LARGE, checksum="SHA256", parts=parts, composite=True)
+    summary = await mirror(server, tmp_path, transport=transport, transfer=TransferSettings(processes=processes))
+    assert (summary.downloaded, summary.verified, server.gets, server.heads) == (1, 1, gets, 1)
+    assert read_back == []
+    assert recorded(tmp_path, "k") == own("CRC64NVME", LARGE)
+
+
+@pytest.mark.parametrize(("parts", "by"), [((), "SHA256"), (EIGHTS, "CRC64NVME")], ids=["of all", "of the parts"])
+async def test_a_hash_of_what_one_get_brings_takes_no_head_and_no_reading(
+    server, tmp_path, transport, read_back, parts, by
+):
+    server.put("bucket", "k", LARGE, checksum="SHA256", parts=parts, composite=bool(parts))
+    transfer = TransferSettings(part_size=32 * MIB)
+    summary = await mirror(server, tmp_path, transport=transport, transfer=transfer)
+    assert (summary.verified, server.gets, server.heads, read_back) == (1, 1, 0, [])
+    assert recorded(tmp_path, "k") == own(by, LARGE)
+    flip = server.fault(op="get", do=FlipBit(4 * MIB))
+    settings = settings_for(server, transfer=transfer, transport=transport)
+    summary = await sealift.get("s3://bucket/k", tmp_path / "file", settings)
+    assert (summary.verified, summary.retries, server.gets, flip.hits) == (1, 1, 3, 1)
+    assert tree(tmp_path) == {"k": LARGE, "file": LARGE}
+
+
+async def test_a_hash_of_a_part_that_did_not_come_in_one_go_is_taken_from_the_file(server, tmp_path, read_back):
+    server.put("bucket", "k", LARGE, checksum="SHA1", parts=EIGHTS, composite=True)
+    server.fault(op="get", do=ResetAfter(MIB), when=lambda request: request.range[0] == 8 * MIB)
+    summary = await mirror(server, tmp_path)
+    assert (summary.verified, server.gets, server.heads) == (1, 4, 1)
+    assert merged(read_back) == [ByteRange(8 * MIB, 16 * MIB)]
+    assert recorded(tmp_path, "k") == own("CRC64NVME", LARGE)
+
+
+async def test_hashes_of_parts_that_an_earlier_run_left_are_taken_from_the_file(server, tmp_path, read_back):
+    server.put("bucket", "k", LARGE, checksum="SHA256", parts=EIGHTS, composite=True)
+    refusal = Answer(500, "InternalError")
+    refused = server.fault(op="get", do=refusal, when=lambda request: request.range[0] == 8 * MIB, times=None)
+    retry, one_by_one = sealift.RetrySettings(max_attempts=1), TransferSettings(concurrency=1)
+    first = await mirror(server, tmp_path, retry=retry, transfer=one_by_one)
+    assert (first.failed, first.bytes, read_back) == (1, 8 * MIB, [])
+    refused.remove()
+    again = await mirror(server, tmp_path)
+    assert (again.verified, again.bytes) == (1, 12 * MIB)
+    assert merged(read_back) == [ByteRange(0, 8 * MIB)]
+    assert recorded(tmp_path, "k") == own("CRC64NVME", LARGE)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+async def test_a_damaged_part_has_another_hash(server, tmp_path, processes):
+    server.put("bucket", "k", LARGE, checksum="SHA256", parts=EIGHTS, composite=True)
+    flip = server.fault(op="get", do=FlipBit(4 * MIB), when=lambda request: request.range[0] == 8 * MIB)
+    summary = await mirror(server, tmp_path, transfer=TransferSettings(processes=processes))
+    assert (summary.verified, summary.retries, flip.hits) == (1, 1, 1)
+    assert tree(tmp_path) == {"k": LARGE}
 
 
 async def test_a_composite_checksum_of_parts_that_nobody_tells_proves_nothing(server, tmp_path):

@@ -52,6 +52,8 @@ class Ended(NamedTuple):
     """What the stretches were summed up by."""
     stretches: tuple[tuple[int, int, int], ...] = ()
     """The CRCs of what was written, by `sealift.checksum`, where they are needed yet."""
+    pieces: tuple[tuple[int, bytes], ...] = ()
+    """The hashes of those parts of the upload that were written, whole, where they are needed yet."""
 
 
 class Decider(Protocol):

@@ -6,13 +6,14 @@
    worker process that died) is read back. So is the whole file where S3's checksum is not that kind of CRC.
 3. A COMPOSITE checksum wants to know where parts begin. Usual tools cut all parts to one size, which is guessed; that
    it fits proves the guess. Where it does not, S3 is asked for the size of each part (HEADs, which ask nothing of KMS).
+   Hashes were taken of those parts that one GET brought whole; of the others, the file is read back.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 
 import anyio
@@ -20,6 +21,7 @@ from anyio.to_thread import run_sync
 
 from sealift.checksum import (
     OWN,
+    Algorithm,
     Checked,
     Checksum,
     Running,
@@ -27,6 +29,8 @@ from sealift.checksum import (
     composite,
     crc_bytes,
     crc_checksum,
+    cut,
+    hashed,
     mismatch,
     running_checksum,
     stretches_of,
@@ -72,11 +76,13 @@ class Checker:
         *,
         asked: bool,
         charged: bool,
+        pieces: Mapping[int, bytes],
     ) -> Checked:
         """Return what a complete file's bytes are.
 
-        `sums` are the CRCs of what was summed up; `told` is S3's checksum, if S3 was `asked` already. `charged`: KMS
-        is asked for this object. Raises what `ask` raises, ChecksumMismatch and LocalStorageError.
+        `sums` are the CRCs of what was summed up, `pieces` the hashes that were taken of parts of the upload
+        (`hashed`); `told` is S3's checksum, if S3 was `asked` already. `charged`: KMS is asked for this object. Raises
+        what `ask` raises, ChecksumMismatch and LocalStorageError.
         """
         if not asked:
             told = await self.ask(remote, charged=charged)
@@ -98,6 +104,8 @@ class Checker:
             await self._read(file, ByteRange(0, remote.size), running)
             found = Checksum(told.algorithm, running.digest())
             return self._agreed(remote, told, found, found)
+        elif (checked := await self._by_hashes(remote, file, sums, told, pieces)) is not None:
+            return checked
         return await self._by_parts(remote, file, told)
 
     async def ask(self, remote: RemoteObject, *, charged: bool) -> Checksum | None:
@@ -165,18 +173,48 @@ class Checker:
             raise mismatch(remote, told)
         return Checked(str(whole), verified=True)
 
+    async def _by_hashes(
+        self, remote: RemoteObject, file: Readable, sums: Sums, told: Checksum, pieces: Mapping[int, bytes]
+    ) -> Checked | None:
+        """Say what a file is, if it agrees with a COMPOSITE hash of parts of the usual size; None if it does not."""
+        grain = usual_part_size(remote.size, told.parts)
+        if not grain:
+            return None
+        parts = cut(remote.size, grain)
+        if pieces and hashed(remote) == (told.algorithm, grain):
+            hashes = dict(pieces)
+            for number, part in enumerate(parts):
+                if number not in hashes:
+                    running = running_checksum(told.algorithm)
+                    await self._read(file, part, running)
+                    hashes[number] = running.digest()
+            await self._fill(file, sums, remote.size)
+            found = composite(told.algorithm, [hashes[number] for number in range(told.parts)])
+            whole = crc_checksum(sums.algorithm, sums.of(0, remote.size) or 0)
+        else:
+            found, whole = await self._read_parts(file, told.algorithm, parts)
+        return Checked(str(whole), verified=True) if found == told else None
+
     async def _by_parts(self, remote: RemoteObject, file: Readable, told: Checksum) -> Checked:
-        """Read the whole file back, part by part."""
+        """Say what a file is that does not agree with a COMPOSITE checksum of parts of the usual size."""
         parts = await self.layout(remote, told.parts)
-        own, digests = running_checksum(OWN), []
-        for part in parts or [ByteRange(0, remote.size)]:
-            running = running_checksum(told.algorithm)
-            await self._read(file, part, running, own)
-            digests.append(running.digest())
-        whole = Checksum(OWN, own.digest())
+        if parts and parts == cut(remote.size, usual_part_size(remote.size, told.parts)):
+            raise mismatch(remote, told)  # it was the right guess
+        found, whole = await self._read_parts(file, told.algorithm, parts or [ByteRange(0, remote.size)])
         if not parts:  # nobody says what the parts were
             return Checked(str(whole), verified=False)
-        return self._agreed(remote, told, composite(told.algorithm, digests), whole)
+        return self._agreed(remote, told, found, whole)
+
+    async def _read_parts(
+        self, file: Readable, algorithm: Algorithm, parts: Sequence[ByteRange]
+    ) -> tuple[Checksum, Checksum]:
+        """Read all of a file back; return the checksum of its parts' checksums, and Sealift's own of the whole."""
+        own, digests = running_checksum(OWN), []
+        for part in parts:
+            running = running_checksum(algorithm)
+            await self._read(file, part, running, own)
+            digests.append(running.digest())
+        return composite(algorithm, digests), Checksum(OWN, own.digest())
 
     async def layout(self, remote: RemoteObject, count: int) -> list[ByteRange]:
         """Return where the parts lie that an object was uploaded in; none where S3 does not tell. Raises RunError."""

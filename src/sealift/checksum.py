@@ -4,9 +4,9 @@
     COMPOSITE     of the checksums of the parts that it was uploaded in, and how many there were: "VALUE-3"
 
 A CRC of two stretches follows from theirs and the second one's length (`combine`), so CRCs are taken of stretches in
-whatever order they come. Hashes (SHA-1, SHA-256, …) know one order only. What a COMPOSITE one says can be told only by
-who knows where the parts began; S3 does not say so along with it, but the usual tools cut all parts but the last to one
-usual size (`usual_part_size`).
+whatever order they come. Hashes (SHA-1, SHA-256, …) know one order only: they are taken of whole parts of the upload
+(`Pieces`). What a COMPOSITE one says can be told only by who knows where the parts began; S3 does not say so along with
+it, but the usual tools cut all parts but the last to one usual size (`usual_part_size`).
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ Crc = Callable[[bytes | bytearray | memoryview, int], int]
 Combine = Callable[[int, int, int], int]
 Stretch = tuple[int, int, int]
 """Where it starts, where it stops, and the CRC of what is between: as it goes to other processes."""
+Piece = tuple[int, bytes]
+"""A part of an upload, counted from 0, and its hash."""
 
 
 class Algorithm(enum.Enum):
@@ -278,6 +280,45 @@ class Hashes:
         return [*self._parts, self._hash.digest()]
 
 
+class Pieces:
+    """The hashes of those parts of an upload, each of `grain` bytes, that lie wholly in a stretch of the object.
+
+    The stretch's bytes come in order. `size` is the object's: its last part is a shorter one.
+    """
+
+    __slots__ = ("_algorithm", "_at", "_begins", "_done", "_grain", "_hash", "_size", "_stop")
+
+    def __init__(self, algorithm: Algorithm, grain: int, size: int, stretch: ByteRange) -> None:
+        self._algorithm = algorithm
+        self._grain = grain
+        self._size = size
+        self._at, self._stop = stretch.start, stretch.stop
+        self._begins = -(-stretch.start // grain) * grain
+        self._hash = _hash(algorithm)
+        self._done: list[Piece] = []
+
+    def update(self, data: bytes | bytearray | memoryview) -> None:
+        """Take the next bytes."""
+        view = memoryview(data)
+        while view:
+            ends = min(self._begins + self._grain, self._size)
+            if ends > self._stop:
+                return
+            hashes = self._at >= self._begins
+            some = view[: (ends if hashes else self._begins) - self._at]
+            self._at += len(some)
+            view = view[len(some) :]
+            if hashes:
+                self._hash.update(some)
+                if self._at == ends:
+                    self._done.append((self._begins // self._grain, self._hash.digest()))
+                    self._hash, self._begins = _hash(self._algorithm), ends
+
+    def so_far(self) -> tuple[Piece, ...]:
+        """Return the hashes of the parts that have come, in order."""
+        return tuple(self._done)
+
+
 Running = Stretches | Hashes
 
 
@@ -384,6 +425,17 @@ def summed_up(remote: RemoteObject) -> tuple[Algorithm, int]:
     return algorithm, usual_part_size(remote.size, count) if count > 1 else 0
 
 
+def hashed(remote: RemoteObject) -> tuple[Algorithm, int] | None:
+    """Return by what the parts of an object's upload are to be hashed as it comes, and what size they may have.
+
+    None where S3's checksum is no hash, or not one of parts, as far as listing and ETag tell.
+    """
+    listed = Algorithm.__members__.get(remote.checksum_algorithm, OWN)
+    count = 0 if listed.is_crc else parts_of_etag(remote.etag)
+    grain = usual_part_size(remote.size, count) if count > 1 else 0
+    return (listed, grain) if grain else None
+
+
 def parts_of_etag(etag: str) -> int:
     """Return in how many parts an object was uploaded, as its ETag tells also where it is no MD5; 0: in none."""
     _, dash, count = etag.strip('"').rpartition("-")
@@ -401,6 +453,11 @@ def agrees(told: Checksum, running: Running) -> bool | None:
     if len(parts) == told.parts and composite(told.algorithm, parts) == told:
         return True
     return False if told.parts == 1 else None
+
+
+def cut(size: int, grain: int) -> list[ByteRange]:
+    """Return where the parts of an object of `size` bytes lie that are of `grain` bytes each; none without a grain."""
+    return [ByteRange(start, min(start + grain, size)) for start in range(0, size, grain)] if grain else []
 
 
 def stretches_of(sizes: Iterable[int]) -> list[ByteRange]:

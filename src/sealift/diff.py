@@ -29,7 +29,7 @@ from sealift.localpath import LocalPath, all_ordinary, beside_directory, local_p
 from sealift.model import ARCHIVED, ByteRange, Ending, Outcome, RemoteObject
 from sealift.partial import Blocked, Kind, PartialFile, partial_name
 from sealift.placing import MOST_MOVES, Place, WayMaker, not_representable, recorded
-from sealift.planning import SMALLEST_PART, count_parts, part_size_for
+from sealift.planning import SMALLEST_PART, count_parts, part_size_of
 from sealift.proving import Prover, Question
 from sealift.recording import Recorder
 from sealift.s3.translate import archived
@@ -186,7 +186,7 @@ class Diff:
         return Need(
             len(jobs),
             sum(job.due for job in jobs),
-            sum(count_parts(job.remote.size, job.part_size, job.done) for job in jobs),
+            sum(job.gets for job in jobs),
             self._count_escaped(source, remotes),
         )
 
@@ -279,7 +279,7 @@ class Diff:
         size = gets = 0
         for remote, path in zip(remotes, paths, strict=True):
             due = remote.size
-            parts = 1 if due <= SMALLEST_PART and fixed is None else count_parts(due, part_size_for(due, fixed))
+            parts = 1 if due <= SMALLEST_PART and fixed is None else count_parts(due, part_size_of(remote, fixed))
             size += due
             gets += parts
             planned(remote, path, due, parts)
@@ -391,9 +391,9 @@ class Diff:
         return found
 
     def _job(self, remote: RemoteObject, place: Place, *, replaces: bool = False) -> Job:
-        size = part_size_for(remote.size, self._settings.transfer.part_size)
+        size = part_size_of(remote, self._settings.transfer.part_size)
         job = Job(remote, size, target=place, done=self._left_over(remote), replaces=replaces)
-        self._tally.observer.planned(remote, place.path.text, job.due, count_parts(remote.size, size, job.done))
+        self._tally.observer.planned(remote, place.path.text, job.due, job.gets)
         return job
 
     def _left_over(self, remote: RemoteObject) -> list[ByteRange]:

@@ -32,7 +32,7 @@ from sealift.errors import (
     SealiftError,
 )
 from sealift.model import ByteRange, Part, RemoteObject
-from sealift.planning import count_parts, part_size_for
+from sealift.planning import count_parts, part_size_of
 from sealift.s3 import connected
 from sealift.s3.looks import Looks, SdkLooks
 from sealift.s3.store import ObjectStore
@@ -144,7 +144,7 @@ class _Examination:
         below = list(seen.objects)
         mine = [exact] if exact is not None and (known or not below) else []
         found = [*mine, *below]
-        gets = sum(count_parts(each.size, part_size_for(each.size)) for each in found)
+        gets = sum(count_parts(each.size, part_size_of(each)) for each in found)
         self.facts = replace(self.facts, exact=known, listed=len(below), whole=seen.whole, gets=gets)
         return found
 

@@ -47,7 +47,7 @@ from sealift.line import MOST_RETURNED, Line, Ticket
 from sealift.model import ByteRange, Outcome, Part, RemoteObject
 from sealift.pacing import Permit, say_if_back
 from sealift.partial import Blocked, PartialFile, record_all
-from sealift.planning import MIB, part_size_under_quota, parts
+from sealift.planning import MIB, count_parts, grain_of, part_size_under_quota, parts
 from sealift.ranges import merged, missing
 from sealift.retry import Again, Attempts, after
 from sealift.s3.store import ObjectStore
@@ -146,6 +146,8 @@ class Job:
     """What S3 said of its checksum when it was asked, nothing where it has none; None: it was not asked."""
     sums: Sums | None = None
     """The CRCs of what came in parts in this run."""
+    pieces: dict[int, bytes] = field(default_factory=dict)
+    """The hashes of the parts of its upload that came whole in this run."""
     began: float = 0.0
     """When its first GET was sent, in seconds of the monotonic clock."""
     replaces: bool = False
@@ -158,16 +160,24 @@ class Job:
         if not self.done:
             self.due = size
             self.to_open = size > self.part_size
-            self.parts = parts(size, self.part_size, grown=lambda: self.grown)
+            grain = grain_of(self.remote, self.part_size) if self.to_open else 0
+            self.parts = parts(size, self.part_size, grown=lambda: self.grown, grain=grain)
             return
         left = missing(size, self.done)
         self.due = sum(map(len, left))
+        grain = grain_of(self.remote, self.part_size)
         # If an earlier run fetched all of it and did not come to placing it, a part of nothing brings it there.
         self.parts = (
-            parts(size, self.part_size, self.done, grown=lambda: self.grown)
+            parts(size, self.part_size, self.done, grown=lambda: self.grown, grain=grain)
             if left
             else iter([Part(ByteRange(size, size), whole=False)])
         )
+
+    @property
+    def gets(self) -> int:
+        """How many parts were planned: to be asked before any is done."""
+        grain = grain_of(self.remote, self.part_size)
+        return count_parts(self.remote.size, self.part_size, self.done, grain=grain)
 
     @property
     def left(self) -> float:
@@ -430,6 +440,7 @@ class Fetcher:
             if end.algorithm == job.sums.algorithm.name:
                 for stretch in end.stretches:
                     job.sums.add(*stretch)
+        job.pieces.update(end.pieces)
 
     def keep(self) -> None:
         """Record what is on disk of every unfinished object, so that a rerun continues there.
@@ -580,6 +591,7 @@ class Fetcher:
             told,
             asked=job.told is not None,
             charged=job.charged,
+            pieces=job.pieces,
         )
 
     def _end_well(self, job: Job, outcome: Outcome) -> None:

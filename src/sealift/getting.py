@@ -51,7 +51,7 @@ from sealift.memory import Memory
 from sealift.model import ByteRange, Ending, Outcome, Part, RemoteObject, Summary
 from sealift.pacing import Pace, Permit, say_if_back
 from sealift.partial import PartialFile, discard, of_the_object, partial_name, translated
-from sealift.planning import MIB, count_parts, part_size_for, parts
+from sealift.planning import MIB, count_parts, part_size_for, part_size_of, parts
 from sealift.retry import Again, Attempts, after
 from sealift.s3 import connected
 from sealift.s3.persistent import PersistentStore
@@ -221,10 +221,9 @@ class _Run:
                 )
 
     async def _job(self, landing: FileLanding, remote: RemoteObject) -> Job:
-        size = part_size_for(remote.size, self._settings.transfer.part_size)
+        size = part_size_of(remote, self._settings.transfer.part_size)
         job = Job(remote, size, done=await run_sync(landing.left_over, remote))
-        gets = count_parts(remote.size, size, job.done)
-        self._tally.observer.planned(remote, landing.path.name, job.due, gets)
+        self._tally.observer.planned(remote, landing.path.name, job.due, job.gets)
         return job
 
     async def to_stream(self, store: PersistentStore, remote: RemoteObject, fd: int) -> None:

@@ -179,17 +179,18 @@ class Lanes:
             filling = self.writer.fill(attempt)
         except SealiftError as error:
             return Ended(attempt.number, attempt.part.range.start, placed=False, error=error)
-        failure: SealiftError | None = None
+        failure, checked = None, None
         with anyio.CancelScope() as scope:
             self._scopes[attempt.number] = scope
             try:
                 await self._fetch(attempt, filling)
+                checked = filling.check() if attempt.part.whole else None
             except SealiftError as error:
                 failure = error
             finally:
                 del self._scopes[attempt.number]
                 filling.close()
-        return filling.ended(failure)
+        return filling.ended(failure, checked)
 
     async def _fetch(self, attempt: Attempt, filling: Filling) -> None:
         intake = _Intake(self, attempt, filling)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from sealift.model import ByteRange, Part
+from sealift.checksum import hashed
+from sealift.model import ByteRange, Part, RemoteObject
 from sealift.ranges import missing
 
 MIB = 1024 * 1024
@@ -42,6 +43,26 @@ def part_size_for(size: int, fixed: int | None = None) -> int:
     return part_size
 
 
+def part_size_of(remote: RemoteObject, fixed: int | None = None) -> int:
+    """Return the part size in bytes for an object; `fixed` is the user's own choice.
+
+    Where S3's checksum is one of hashes of the parts of the upload, each GET brings some of these whole. That never
+    makes more GETs, nor larger ones than automatic parts may be; and they are still as many as fill a link, or half as
+    many as otherwise.
+    """
+    size = part_size_for(remote.size, fixed)
+    if fixed is not None or remote.size <= size or (by := hashed(remote)) is None:
+        return size
+    along = -(-size // by[1]) * by[1]
+    return along if along <= LARGEST_PART and (along <= 2 * size or along * FILLING <= remote.size) else size
+
+
+def grain_of(remote: RemoteObject, part_size: int) -> int:
+    """Return at whose multiples an object's parts end, in bytes: the parts of its upload, if `part_size` has some."""
+    by = hashed(remote)
+    return by[1] if by is not None and part_size % by[1] == 0 else 0
+
+
 def part_size_under_quota(left: int, usual: int) -> int:
     """Return the part size in bytes for what is `left` of an object when KMS allows fewer GETs than could be sent.
 
@@ -51,12 +72,12 @@ def part_size_under_quota(left: int, usual: int) -> int:
 
 
 def parts(
-    size: int, part_size: int, done: Iterable[ByteRange] = (), *, grown: Callable[[], int] = lambda: 0
+    size: int, part_size: int, done: Iterable[ByteRange] = (), *, grown: Callable[[], int] = lambda: 0, grain: int = 0
 ) -> Iterator[Part]:
     """Yield the parts that tile what is missing, in the order of their offsets.
 
     An empty object is one part of no bytes: its GET is what proves that it may be read. Each part is as large as
-    `grown` says by then, and of `part_size` at the least.
+    `grown` says by then, and of `part_size` at the least. It then goes on to the next multiple of `grain`, if any.
     """
     done = tuple(done)
     if size <= part_size and not done:
@@ -65,14 +86,20 @@ def parts(
     for gap in missing(size, done):
         start = gap.start
         while start < gap.stop:
-            stop = min(start + max(part_size, grown()), gap.stop)
+            stop = min(_along(start + max(part_size, grown()), grain), gap.stop)
             yield Part(ByteRange(start, stop), whole=False)
             start = stop
 
 
-def count_parts(size: int, part_size: int, done: Iterable[ByteRange] = ()) -> int:
-    """Return how many parts `parts` yields, without making them."""
+def count_parts(size: int, part_size: int, done: Iterable[ByteRange] = (), *, grain: int = 0) -> int:
+    """Return how many parts `parts` yields, without making them. `part_size` is a multiple of `grain`, if any."""
     done = tuple(done)
     if size <= part_size and not done:
         return 1
-    return sum(-(-len(gap) // part_size) for gap in missing(size, done))
+    # Only the first part behind a gap's start does not begin at a multiple.
+    firsts = ((gap, _along(gap.start + part_size, grain)) for gap in missing(size, done))
+    return sum(1 + -(-max(0, gap.stop - first) // part_size) for gap, first in firsts)
+
+
+def _along(place: int, grain: int) -> int:
+    return -(-place // grain) * grain if grain else place

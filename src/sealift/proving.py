@@ -119,7 +119,9 @@ class Prover:
         try:
             with await run_sync(self._destination.read, path) as reading:
                 sums = Sums(*summed_up(remote))
-                checked = await self._checker.check(remote, reading, sums, checksum, asked=True, charged=False)
+                checked = await self._checker.check(
+                    remote, reading, sums, checksum, asked=True, charged=False, pieces={}
+                )
                 unchanged = await run_sync(reading.facts) == _facts(file)
         except (ObjectError, FileNotFoundError):  # also: other bytes, or another version by now
             return None

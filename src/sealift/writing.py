@@ -19,9 +19,11 @@ from sealift.checksum import (
     OWN,
     Checked,
     Checksum,
+    Pieces,
     Running,
     Stretches,
     agrees,
+    hashed,
     mismatch,
     running_checksum,
     summed_up,
@@ -59,7 +61,7 @@ class _Batch:
 class Filling:
     """The file that an attempt fills. One task's own."""
 
-    __slots__ = ("_attempt", "_partial", "_running", "_told", "_writer", "reached")
+    __slots__ = ("_attempt", "_beside", "_partial", "_running", "_told", "_writer", "reached")
 
     def __init__(self, writer: Writer, attempt: Attempt, partial: PartialFile | None) -> None:
         self._writer = writer
@@ -69,6 +71,7 @@ class Filling:
         """The offset up to which everything was written."""
         self._told: Checksum | None = None
         self._running: Running | None = None
+        self._beside: Pieces | Stretches | None = None
 
     def expect(self, told: Checksum | None) -> None:
         """Sum up what comes. `told` is what S3 says of a whole object's checksum."""
@@ -76,12 +79,16 @@ class Filling:
         if not part.whole:
             algorithm, grain = summed_up(remote)
             self._running = Stretches(algorithm, part.range.start, grain)
+            if (pieces := hashed(remote)) is not None:
+                self._beside = Pieces(*pieces, remote.size, part.range)
         elif told is None:
             self._running = Stretches(OWN)
         else:
             self._told = told
             grain = usual_part_size(remote.size, told.parts) if told.parts > 1 else 0
             self._running = running_checksum(told.algorithm, grain)
+            if grain and not told.algorithm.is_crc:  # of parts: what is recorded is one of all bytes
+                self._beside = Stretches(OWN)
 
     def check(self) -> Checked | None:
         """Say what a whole object's bytes are; None where that takes more than to have seen them.
@@ -96,17 +103,21 @@ class Filling:
         agreed = agrees(told, running)
         if agreed is False:
             raise mismatch(self._attempt.remote, told)
-        if not agreed or (told.parts > 1 and not told.algorithm.is_crc):
+        if not agreed:
             return None
-        return Checked(str(Checksum(running.algorithm, running.digest())), verified=True)
+        whole = self._beside if isinstance(self._beside, Stretches) else running
+        return Checked(str(Checksum(whole.algorithm, whole.digest())), verified=True)
 
-    def ended(self, error: SealiftError | None) -> Ended:
-        """Return how an attempt ended that has not brought its object to its place."""
+    def ended(self, error: SealiftError | None, checked: Checked | None = None) -> Ended:
+        """Return how an attempt ended that has not brought its object to its place, be it complete and `checked`."""
         attempt, told, running = self._attempt, self._told, self._running
+        if checked is not None:
+            return Ended(attempt.number, self.reached, False, error, *checked)
         asked = attempt.part.whole and running is not None
         algorithm, stretches = "", tuple[tuple[int, int, int], ...]()
         if isinstance(running, Stretches):
             algorithm, stretches = running.algorithm.name, running.so_far()
+        pieces = self._beside.so_far() if isinstance(self._beside, Pieces) else ()
         return Ended(
             attempt.number,
             self.reached,
@@ -115,6 +126,7 @@ class Filling:
             told=(str(told) if told else "") if asked else None,
             algorithm=algorithm,
             stretches=stretches,
+            pieces=pieces,
         )
 
     async def write(self, data: bytes | memoryview) -> None:
@@ -143,6 +155,8 @@ class Filling:
         self._opened().write(self.reached, data)
         if self._running is not None:
             self._running.update(data)
+        if self._beside is not None:
+            self._beside.update(data)
         self.reached += len(data)
         if self.reached == self._attempt.remote.size and self._attempt.spot is not None:
             self._finish()

@@ -53,6 +53,18 @@ def test_an_end_comes_with_its_error(error: Exception | None) -> None:
         assert str(end.error) == str(error)
 
 
+async def test_an_end_comes_with_what_was_summed_up():
+    end = Ended(3, 10, False, None, told="-", algorithm="CRC32", stretches=((0, 5, 2**40),), pieces=((0, b"\0h"),))
+    one, other = socket.socketpair()
+    sender, receiver = await Channel.over(one), await Channel.over(other)
+    sender.send(packed_end(end))
+    message = await receiver.receive()
+    assert message is not None
+    assert unpacked_end(message) == end
+    sender.close()
+    receiver.close()
+
+
 async def test_messages_come_in_order_and_then_nothing():
     one, other = socket.socketpair()
     sender, receiver = await Channel.over(one), await Channel.over(other)
