@@ -1,10 +1,12 @@
 """Runs that follow each other: only what has changed is fetched, whoever put there what is there."""
 
+import itertools
 import json
 import os
 import sqlite3
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 
 import anyio
@@ -15,7 +17,7 @@ from sealift import LocalStorageError
 from sealift.config import Check, StorageSettings
 from sealift.ledger import LEDGER, Ledger
 from sealift.listing import list_prefix
-from tests.support.faultserver import FaultServer, FaultServerThread, Hold, OverwriteNow
+from tests.support.faultserver import FaultServer, FaultServerThread, Hold, OverwriteNow, ResetAfter
 from tests.support.running import Watcher, fill, recorded, settings_for, tree
 from tests.support.smalldisk import small_tmpfs
 
@@ -383,6 +385,22 @@ async def test_clocks_that_are_wrong_change_nothing(server, tmp_path):
     again = await mirror(server, tmp_path)
 
     assert again.get_requests == 0
+
+
+async def test_a_clock_that_jumps_while_a_run_goes_on_changes_nothing(server, tmp_path, monkeypatch):
+    server.put("bucket", "large", bytes(300_000), checksum="CRC32")
+    lost = server.fault(op="get", key="large", do=ResetAfter(1000), times=3)
+    real, jumps = time.time, itertools.cycle([0, 400 * 86_400, -400 * 86_400, 3600])
+    settings = settings_for(server, transfer=sealift.TransferSettings(part_size=64 * 1024))
+    with monkeypatch.context() as jumping:
+        jumping.setattr(time, "time", lambda: real() + next(jumps))
+        first = await sealift.mirror(["s3://bucket"], tmp_path, settings)
+        again = await sealift.mirror(["s3://bucket"], tmp_path, settings)
+
+    assert lost.hits == 3
+    assert (first.downloaded, first.verified, again.up_to_date, again.get_requests) == (6, 1, 6, 0)
+    assert tree(tmp_path) == FILES | {"large": bytes(300_000)}
+    assert first.seconds < 3600
 
 
 async def test_a_time_that_neither_ledger_nor_file_system_can_hold_ends_no_run(server, tmp_path):
