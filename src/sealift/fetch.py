@@ -359,7 +359,9 @@ class Fetcher:
 
     def sent(self, number: int) -> None:
         """See `Decider.sent`."""
-        self._permits[number].sent()
+        permit = self._permits.get(number)
+        if permit is not None:  # else it has ended at that very moment
+            permit.sent()
 
     def answered(self, number: int, *, charged: bool) -> None:
         """See `Decider.answered`."""

@@ -25,6 +25,7 @@ from sealift.errors import (
 )
 from sealift.model import ByteRange, Part, RemoteObject
 from sealift.s3 import wire as wire_room
+from sealift.s3.connection import Connection
 from sealift.s3.pool import Pool
 from sealift.s3.refusal import LARGEST_DOCUMENT
 from sealift.s3.route import Route
@@ -217,8 +218,10 @@ async def test_what_is_counted_goes_out_again_only_with_a_permit_of_its_own(peer
         assert (told, peer.count) == (["get"], 1)
 
 
-async def test_a_request_is_told_of_when_its_connection_is_there(peer, monkeypatch):
+async def test_a_request_is_told_of_when_its_connection_is_there_and_it_was_written(peer, monkeypatch):
+    """An event loop writes when it has been round, which may take it a while."""
     connect, dialling, there = Pool._connect, asyncio.Event(), asyncio.Event()
+    exchange, told_before = Connection.exchange, []
 
     async def slowly(pool, address):
         connection = await connect(pool, address)
@@ -226,18 +229,22 @@ async def test_a_request_is_told_of_when_its_connection_is_there(peer, monkeypat
         await there.wait()
         return connection
 
+    def exchanges(connection, *request):
+        told_before.extend(told)
+        return exchange(connection, *request)
+
     told = []
     monkeypatch.setattr(Pool, "_connect", slowly)
+    monkeypatch.setattr(Connection, "exchange", exchanges)
     async with opened(peer) as store:
         asking = asyncio.create_task(store.open(REMOTE, WHOLE, lambda: told.append("get")).__aenter__())
         side = await peer.accept()
         await dialling.wait()
         assert told == []
         there.set()
-        await side.request()
-        assert told == ["get"]
-        await side.send(ANSWER)
+        await side.answers(ANSWER)
         await asking
+        assert (told_before, told) == ([], ["get"])
 
 
 async def test_a_fresh_connection_that_is_lost_is_a_failed_attempt(peer):

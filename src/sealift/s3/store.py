@@ -81,11 +81,11 @@ class VersionsPage:
 
 
 Going = Callable[[], None]
-"""Hears that a request goes out now; or, where that moment cannot be known, that its answer has come.
+"""Hears that a request has just gone out; or, where that moment cannot be known, that its answer has come.
 
-It hears of it once more where the answer was none, and KMS was not asked: the bucket is in another Region, credentials
-had to be renewed. Apart from that nothing goes out again by itself of which it has heard: what nobody may have received
-raises NotSent.
+Where an attempt ends at that very moment it may hear of it afterwards. It hears of it once more where the answer was
+none, and KMS was not asked: the bucket is in another Region, credentials had to be renewed. Apart from that nothing
+goes out again by itself of which it has heard: what nobody may have received raises NotSent.
 """
 
 

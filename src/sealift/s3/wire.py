@@ -367,14 +367,15 @@ class WireStore:
                     "KMS refuses requests: this one did not go out", service="kms", bucket=bucket, key=key or ""
                 )
             request = known.signer.head(method, route.host, path, query, headers, time.time())
-            if going is not None:
-                going()
+            if going is not None:  # uvloop writes when the loop has been round, which may take it a while
+                asyncio.get_running_loop().call_soon(going)
             try:
                 head = await connection.exchange(request, method)
             except (LostError, SilentError, MalformedResponseError) as error:
                 known.pool.give_back(connection)
                 if used_before and isinstance(error, LostError) and error.unheard:
                     if going is not None:
+                        await asyncio.sleep(0)  # it was told by then
                         raise NotSent(
                             "the connection was closed before the request was heard: it goes out once more",
                             service="kms",
