@@ -474,7 +474,7 @@ def test_a_run_that_follows_a_killed_one_waits_for_its_workers(tmp_path, monkeyp
         monkeypatch.setattr(time, "sleep", sleep)
         with Destination.open(tmp_path, create=True) as second:
             with monkeypatch.context() as hurried:
-                hurried.setattr("sealift.destination._WORKERS_PATIENCE", 0.0)
+                hurried.setattr("sealift.locks._WORKERS_PATIENCE", 0.0)
                 with pytest.raises(LocalStorageError, match="another sealift run"):
                     second.lock()
             assert waits == []
