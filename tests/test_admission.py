@@ -103,6 +103,22 @@ def test_nothing_needs_leave_before_somebody_refuses_something() -> None:
     assert story.admission.leave(wish("far", charged=False)) is None
 
 
+def test_requests_are_paced_under_a_cap_and_from_the_first_refusal_on() -> None:
+    story = Story()
+    assert admitted(story.admission, wish())
+    before = story.admission.paced
+    story.refused_by_kms(wish())
+    assert (before, story.admission.paced) == (False, True)
+
+    slowed = Story()
+    slowed.admission.slowed(wish(), slowed.clock.now)
+    assert slowed.admission.paced
+
+    assert Story(KmsSettings(rps=10.0)).admission.paced, "before anything was asked for"
+    assert Story(KmsSettings(timetable=(Slot(time(8), time(18), 10.0),))).admission.paced
+    assert Story(caps={"eu-central-1": 10.0}).admission.paced
+
+
 def test_what_is_not_to_be_asked_for_yet_needs_no_leave() -> None:
     story = Story(KmsSettings(rps=1))
     assert story.admission.leave(wish(to_open=True)) is None

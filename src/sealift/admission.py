@@ -138,6 +138,8 @@ class Admission:
         self._wall = wall
         self._hours = Timetable(kms.rps, kms.timetable)
         self._common = Cap(self._cap_now()) if kms.timetable or kms.rps is not None else None
+        self._capped = self._common is not None or bool(caps)
+        self._slowed = False
         self._paces: dict[tuple[str, str], Pace] = {}
         self._buckets: dict[str, Bucket] = {}
         self._apart: set[str] = set()
@@ -149,6 +151,11 @@ class Admission:
     def paces(self) -> Collection[Pace]:
         """Those of all quotas of KMS's that were met."""
         return self._paces.values()
+
+    @property
+    def paced(self) -> bool:
+        """Whether there is a cap, or something is refused: what has leave then is to be sent at once."""
+        return self._capped or self._slowed or any(pace.limits for pace in self._paces.values())
 
     @property
     def s3_rate(self) -> float | None:
@@ -225,7 +232,7 @@ class Admission:
         """Hear that S3 asks for fewer requests."""
         bucket, now = self.bucket(wanted.remote.bucket), self._clock()
         if not bucket.slowed:
-            bucket.slowed = True
+            bucket.slowed = self._slowed = True
             before = bucket.lately * max(0.0, WINDOW - (now - self._ticked))
             bucket.s3.begin(now, bucket.answers - bucket.answered + int(before))
         bucket.s3.refused(now, sent)

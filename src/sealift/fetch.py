@@ -252,6 +252,11 @@ class Fetcher:
         """How many attempts were handed out and have not ended."""
         return len(self._tickets)
 
+    @property
+    def paced(self) -> bool:
+        """See `Admission.paced`."""
+        return self._admission.paced
+
     async def take(self) -> Attempt | None:
         """See `Decider.take`."""
         while (ticket := await self._next()) is not None:

@@ -13,13 +13,13 @@ import anyio
 import pytest
 
 import sealift
-from sealift import Durability, TransferSettings
+from sealift import Durability, KmsSettings, TransferSettings
 from sealift.attempt import Attempt, Spot
 from sealift.config import ConnectionSettings
 from sealift.crew.parent import MOST_DEATHS, Crew
 from sealift.crew.worker import Orders
 from sealift.destination import Destination
-from sealift.errors import LocalStorageError, Refused, Throttled, Transient
+from sealift.errors import LocalStorageError, NotSent, Refused, Throttled, Transient
 from sealift.model import ByteRange, Part
 from sealift.partial import PartialFile, partial_name
 from sealift.s3.route import Route
@@ -52,6 +52,7 @@ class Everything:
     """A decider that hands out some attempts, and remembers what becomes of them; an `Access` to one bucket."""
 
     ca_bundle = None
+    paced = False
 
     def __init__(self, server, *attempts):
         self.url = server.url
@@ -399,6 +400,77 @@ async def test_nothing_is_handed_to_workers_before_the_lanes_of_this_process_hav
             assert everything.attempts
             ended.set()
     assert everything.ends[1].placed
+
+
+async def test_while_requests_are_paced_no_worker_is_handed_more_than_it_has_lanes_for(server, tmp_path):
+    for number in range(60):
+        server.put("bucket", f"k{number:02}", b"body")
+
+    class Paced(Everything):
+        paced = True
+        most = 0
+
+        async def take(self):
+            attempt = await super().take()
+            self.most = max(self.most, self.waiting - len(self.attempts) - len(self.ends))
+            return attempt
+
+    remotes = await listed(server, tmp_path)
+    everything = Paced(server, *(whole(number, remote) for number, remote in enumerate(remotes.values())))
+    crew = crew_for(everything, tmp_path, processes=2, lanes=3, durability=Durability.NONE)
+    with anyio.fail_after(60):
+        await crew.run()
+    assert len(tree(tmp_path)) == 60
+    assert everything.most <= 2 * 3
+
+
+async def test_when_requests_begin_to_be_paced_a_worker_gives_back_what_it_has_no_lane_for(server, tmp_path):
+    for number in range(20):
+        server.put("bucket", f"k{number:02}", b"body")
+    first, others = anyio.Event(), anyio.Event()
+    server.fault(op="get", key="k00", do=Hold(first))
+    held = server.fault(op="get", do=Hold(others), times=None)
+
+    class Returned(Everything):
+        def ended(self, end):
+            super().ended(end)
+            if sum(isinstance(other.error, NotSent) for other in self.ends.values()) == 17:
+                others.set()
+
+    remotes = await listed(server, tmp_path)
+    everything = Returned(server, *(whole(number, remote) for number, remote in enumerate(remotes.values())))
+    crew = crew_for(everything, tmp_path, processes=1, lanes=2, durability=Durability.NONE)
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            group.start_soon(crew.run)
+            await held.reached()
+            while everything.attempts:
+                await anyio.sleep(0.01)
+            everything.paced = True
+            first.set()
+    assert server.gets == 3, "what went out before, and what the first lane took next, while nobody had heard of it"
+    assert len(tree(tmp_path)) == 3
+
+
+async def test_permits_of_a_cap_are_not_spent_on_what_waits_for_a_lane(server, tmp_path):
+    for number in range(60):
+        server.put("bucket", f"k{number:02}", b"body")
+    released = anyio.Event()
+    server.fault(op="get", do=Hold(released), after=20, times=2)
+
+    class Patient(Watcher):
+        """Keeps both lanes busy for two seconds or so, in which the cap allows 40 GETs."""
+
+        def measured(self, sample):
+            super().measured(sample)
+            if len(self.samples) == 3:
+                released.set()
+
+    settings = settings_for(server, transfer=TransferSettings(processes=2, concurrency=2), kms=KmsSettings(rps=20))
+    summary = await sealift.mirror(["s3://bucket"], tmp_path, settings, observer=Patient())
+    assert (summary.downloaded, summary.get_requests) == (60, 60)
+    sent = sorted(request.time for request in server.requests if request.op == "get")
+    assert max(sum(start <= moment < start + 0.9 for moment in sent) for start in sent) <= 20  # whatever the jitter
 
 
 async def test_a_run_with_worker_processes_is_like_one_without(server, tmp_path):

@@ -2,6 +2,11 @@
 
 They are marshalled: both ends are the same interpreter, and it takes a tenth of what pickle takes. Errors, which are
 rare, are pickled within.
+
+A cap on requests to KMS, and every pace, is one of what goes into channels, and of what the parent's own lanes send:
+permits are the parent's. So that this is what goes out to S3 as well, nothing waits at the other end while requests are
+paced: a worker is handed only what it has a lane for (`parent.Crew`). What a message takes, tens of microseconds on one
+machine, is beyond the cap, as is what the network takes after it.
 """
 
 from __future__ import annotations

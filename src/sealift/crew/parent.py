@@ -1,4 +1,10 @@
-"""The parent's side of workers: it has them started, shares work out, hears of it, and replaces those that die."""
+"""The parent's side of workers: it has them started, shares work out, hears of it, and replaces those that die.
+
+A worker is handed more than it has lanes for, so that it never waits for the parent. Not so while requests are paced:
+what is handed out has leave by then to be sent in this moment, and would be sent later, together with what has leave
+then. A worker so gets one attempt for each time that a lane of its has come for one; and what it has beyond that when
+pacing begins, it gives back.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +21,7 @@ from typing import Protocol
 import anyio
 from anyio.to_thread import run_sync
 
-from sealift.attempt import Decider, Ended
+from sealift.attempt import Attempt, Decider, Ended
 from sealift.crew.channel import Channel, Message, packed_attempt, unpacked_end
 from sealift.crew.worker import Orders
 from sealift.errors import LocalStorageError, SealiftError, Transient
@@ -38,6 +44,15 @@ PATIENCE = 5.0
 
 MOST_DEATHS = 10
 """Workers that may die in a run: more are no accident."""
+
+
+class PacedDecider(Decider, Protocol):
+    """A decider whose attempts may need leave, such as a permit of KMS's."""
+
+    @property
+    def paced(self) -> bool:
+        """Whether what is taken has leave to be sent now: it must not wait to be."""
+        ...
 
 
 class Started(Protocol):
@@ -112,6 +127,12 @@ class _Worker:
     lanes: int
     """GETs that it may have under way now."""
     ready: bool = False
+    wanted: int = 0
+    """Attempts that its lanes have come for, as of its last news."""
+    given: int = 0
+    """… and those that it was handed; while requests are paced that is no more."""
+    promised: int = 0
+    """Lanes for which an attempt is being taken."""
     handed: dict[int, tuple[int, int]] = field(default_factory=dict)
     """By an attempt's number: the offset that it has reached, and how many bytes it is."""
     bytes: int = 0
@@ -124,7 +145,7 @@ class Crew:
     def __init__(
         self,
         *,
-        decider: Decider,
+        decider: PacedDecider,
         access: Access | None,
         orders: Orders,
         processes: int,
@@ -149,6 +170,7 @@ class Crew:
         self._workers: list[_Worker] = []
         self._room = anyio.Event()
         self._over = False
+        self._paced = False
         self._deaths = 0
 
     async def run(self) -> None:
@@ -173,14 +195,27 @@ class Crew:
                 worker.channel.send(("call off", number))
 
     async def _hand_out(self) -> None:
-        while (attempt := await self._decider.take()) is not None:
+        while (attempt := await self._take()) is not None:
             worker = await self._has_room()
+            worker.given += 1
             start, stop = attempt.part.range.start, attempt.part.range.stop
             worker.handed[attempt.number] = (start, stop - start)
             worker.bytes += stop - start
             if not worker.to_send:
                 asyncio.get_running_loop().call_soon(self._send, worker)
             worker.to_send.append(packed_attempt(attempt))
+
+    async def _take(self) -> Attempt | None:
+        """Take an attempt when somebody has room for it: leave that it has would be spent on waiting."""
+        worker = await self._has_room()
+        worker.promised += 1
+        try:
+            attempt = await self._decider.take()
+        finally:
+            worker.promised -= 1
+        if attempt is None:
+            self._look_for_room()  # what was promised here is the others', who are to see that it is over
+        return attempt
 
     async def _gathered(self) -> None:
         """Wait for the others, where that was asked for: who comes first would be handed all there is."""
@@ -203,13 +238,26 @@ class Crew:
 
     def _with_room(self) -> _Worker | None:
         best: _Worker | None = None
+        paced = self._is_paced()
         for worker in self._workers:
             many = len(worker.handed)
-            ahead = many - worker.lanes  # of bytes as of attempts, at the mean
-            has_room = ahead < 0 or (ahead < AHEAD and worker.bytes * ahead <= self._bytes_ahead * many)
+            if paced:
+                has_room = worker.given + worker.promised < worker.wanted
+            else:
+                ahead = many - worker.lanes  # of bytes as of attempts, at the mean
+                has_room = ahead < 0 or (ahead < AHEAD and worker.bytes * ahead <= self._bytes_ahead * many)
             if worker.ready and has_room and (best is None or many < len(best.handed)):
                 best = worker
         return best
+
+    def _is_paced(self) -> bool:
+        """Whether requests are paced. When that begins, workers give back what they have no lane for."""
+        before, self._paced = self._paced, self._decider.paced
+        if self._paced and not before:
+            for worker in self._workers:
+                self._send(worker)
+                worker.channel.send(("give back",))
+        return self._paced
 
     async def _employ(self) -> None:
         """See to it that there is a worker, until there is no more to do."""
@@ -250,7 +298,7 @@ class Crew:
             answers.cancel_scope.cancel()
 
     def _note(self, worker: _Worker, message: Message) -> None:
-        _, worker.lanes, sent, answered, received, reached, ends = message
+        _, worker.lanes, wanted, sent, answered, received, reached, ends = message
         decider = self._decider
         for number in sent:
             if number in worker.handed:
@@ -268,7 +316,9 @@ class Crew:
             end = unpacked_end(packed)
             worker.bytes -= worker.handed.pop(end.number)[1]
             decider.ended(end)
-        if ends:
+        self._is_paced()
+        if ends or wanted > worker.wanted:
+            worker.wanted = wanted
             self._look_for_room()
 
     async def _answer(self, worker: _Worker, number: int, what: str, about: str) -> None:

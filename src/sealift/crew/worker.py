@@ -20,7 +20,7 @@ from sealift.config import ConnectionSettings, Durability
 from sealift.crew.channel import Channel, Message, packed_end, unpacked_attempt
 from sealift.crew.sharing import refuse_unshared
 from sealift.destination import Destination
-from sealift.errors import SealiftError
+from sealift.errors import NotSent, SealiftError
 from sealift.garbage import collect_less_often
 from sealift.lanes import Lanes
 from sealift.retry import RetrySettings
@@ -65,6 +65,7 @@ class _Parent:
         self._channel = channel
         self._orders = orders
         self._attempts: deque[Attempt] = deque()
+        self._wanted = self._told_wanted = 0  # attempts that lanes have come for up to now, and as the parent knows it
         self._over = False
         self._arrived = anyio.Event()
         self._received = 0
@@ -83,6 +84,9 @@ class _Parent:
 
     async def take(self) -> Attempt | None:
         """See `Decider.take`."""
+        self._wanted += 1
+        if not self._attempts:
+            self._tell_soon()
         while not self._attempts:
             if self._over:
                 return None
@@ -151,6 +155,8 @@ class _Parent:
             kind = message[0]
             if kind == "attempts":
                 self._attempts.extend([unpacked_attempt(packed) for packed in message[1]])
+            elif kind == "give back":
+                self._give_back()
             elif kind == "call off":
                 lanes.call_off(message[1])
             elif kind == "answer":
@@ -168,10 +174,27 @@ class _Parent:
         if self._telling is not None:
             self._telling.cancel()
             self._telling = None
-        if self._sent or self._answered or self._received or self._reached or self._ends:
+        news = self._sent or self._answered or self._received or self._reached or self._ends
+        if news or self._wanted > self._told_wanted:
             limit, reached = 0 if self.lanes is None else self.lanes.limit, list(self._reached.items())
-            self._channel.send(("news", limit, self._sent, self._answered, self._received, reached, self._ends))
+            self._channel.send(
+                ("news", limit, self._wanted, self._sent, self._answered, self._received, reached, self._ends)
+            )
             self._sent, self._answered, self._received, self._reached, self._ends = [], [], 0, {}, []
+            self._told_wanted = self._wanted
+
+    def _give_back(self) -> None:
+        """Give back what no lane has taken yet: it needs leave by now, and has none."""
+        attempts, self._attempts = self._attempts, deque()
+        self._wanted += len(attempts)
+        for attempt in attempts:
+            error = NotSent(
+                "requests are paced by now: this one did not go out",
+                service="kms",
+                bucket=attempt.remote.bucket,
+                key=attempt.remote.key,
+            )
+            self.ended(Ended(attempt.number, attempt.part.range.start, placed=False, error=error))
 
     def _tell_soon(self) -> None:
         if self._telling is None:
