@@ -16,7 +16,7 @@ import sealift
 from sealift import Durability, KmsSettings, TransferSettings
 from sealift.attempt import Attempt, Spot
 from sealift.config import ConnectionSettings
-from sealift.crew.parent import MOST_DEATHS, Crew
+from sealift.crew.parent import MOST_DEATHS, Crew, start_process
 from sealift.crew.worker import Orders
 from sealift.destination import Destination
 from sealift.errors import LocalStorageError, NotSent, Refused, Throttled, Transient
@@ -559,6 +559,18 @@ def _children(parent):
     return [int(pid) for each in Path(f"/proc/{parent}/task").glob("*/children") for pid in each.read_text().split()]
 
 
+async def test_a_worker_is_seen_in_the_list_of_processes_as_what_it_is():
+    started, channel = await start_process()
+    command = Path(f"/proc/{started.pid}/cmdline")  # type: ignore[attr-defined]
+    try:
+        while not command.read_bytes():  # Linux closes descriptors first, and then says what runs
+            await anyio.sleep(0.01)
+        assert command.read_bytes().split(b"\0")[1:3] == [b"-m", b"sealift.crew"]
+    finally:
+        channel.close()
+        await started.finish()
+
+
 def test_a_worker_starts_without_the_sdk():
-    code = "import sys, sealift.crew.worker; assert not {'botocore', 'aioboto3', 'aiohttp'} & set(sys.modules)"
+    code = "import sys, sealift.crew.__main__; assert not {'botocore', 'aioboto3', 'aiohttp'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -99,7 +99,7 @@ async def start_process(inherited: Sequence[int] = ()) -> tuple[Started, Channel
 async def _start_process(inherited: Sequence[int]) -> tuple[Started, Channel]:
     ours, theirs = socket.socketpair()
     try:
-        command = [sys.executable, "-m", "sealift.crew.worker", str(theirs.fileno())]
+        command = [sys.executable, "-m", "sealift.crew", str(theirs.fileno())]
         process = await run_sync(
             lambda: subprocess.Popen(  # noqa: S603 (ourselves)
                 command,

@@ -279,7 +279,3 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     collect_less_often()
     anyio.run(work, socket.socket(fileno=int(sys.argv[1])), backend_options={"use_uvloop": True})
-
-
-if __name__ == "__main__":
-    main()

@@ -2,7 +2,7 @@
 
    SEALIFT_OPS   the file that the operations go to, in the order in which they took place, those of child processes too
    SEALIFT_ROOT  the directory, without symbolic links
-   SEALIFT_KILL  after so many operations of this process it kills itself; workers ("crew.worker" in their arguments) do not
+   SEALIFT_KILL  after so many operations of this process it kills itself; workers (`python -m sealift.crew`) do not
 
    The record is read by recording.py, which says what it looks like. An operation and its record are one step for all
    threads and processes (flock), a sync is two records: it covers what was recorded before it began. Writes through
@@ -55,7 +55,8 @@ __attribute__((constructor)) static void begin(void)
     int about = syscall(SYS_openat, AT_FDCWD, "/proc/self/cmdline", O_RDONLY | O_CLOEXEC, 0);
     ssize_t size = syscall(SYS_read, about, arguments, sizeof arguments);
     syscall(SYS_close, about);
-    if (most && size > 0 && !memmem(arguments, size, "crew.worker", 11))
+    static const char worker[] = "sealift.crew"; /* as a whole argument */
+    if (most && size > 0 && !memmem(arguments, size, worker, sizeof worker))
         left = atol(most);
 }
 
