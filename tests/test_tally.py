@@ -64,6 +64,7 @@ def tell_everything(observer: Observer) -> None:
 def test_nothing_that_happens_disturbs_one_who_looks_away() -> None:
     tell_everything(Unobserved())
     tell_everything(Observers())
+    tell_everything(Observers(None))
 
 
 def test_every_observer_hears_of_everything_from_when_it_joined() -> None:

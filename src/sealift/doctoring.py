@@ -66,7 +66,7 @@ async def doctor(
     question = Question(
         source=source, bucket_account=bucket_account, behind=behind, pays=settings.connection.request_payer
     )
-    tally = Tally(Observers(*([] if observer is None else [observer])), anyio.current_time())
+    tally = Tally(Observers(observer), anyio.current_time())
     async with SdkLooks(settings.connection) as looks:
         facts = await examine(question, looks, lambda: connected(settings, tally), sample=sample)
     return conclude(facts, now=datetime.now(UTC))

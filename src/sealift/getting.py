@@ -151,7 +151,7 @@ class _Run:
     """The getting of one object."""
 
     def __init__(self, settings: Settings, observer: Observer | None) -> None:
-        self._tally = Tally(Observers(*([] if observer is None else [observer])), anyio.current_time())
+        self._tally = Tally(Observers(observer), anyio.current_time())
         self._settings = settings
         self._described = False
 

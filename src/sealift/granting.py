@@ -70,7 +70,7 @@ async def policies(
     keys: dict[str, Sequence[Scope]] = {checked_key(key): scopes for key in wishes.keys}
     if not keys:
         settings = settings or Settings()
-        tally = Tally(Observers(*([] if observer is None else [observer])), anyio.current_time())
+        tally = Tally(Observers(observer), anyio.current_time())
         async with connected(settings, tally) as store:
             looked, found = await _found_keys(store, sources, scopes, wishes.sample)
         notes.append(_about_keys(found, looked))

@@ -124,7 +124,7 @@ async def mirror(
     """
     settings = settings or Settings()
     refuse_combinations(settings)
-    observers = Observers(*([] if observer is None else [observer]))
+    observers = Observers(observer)
     run = Run(parse_sources(sources), settings, Tally(observers, anyio.current_time()))
     try:
         shard = settings.selection.shard
@@ -168,7 +168,7 @@ async def plan(
     """Say what `mirror` would do, and change nothing. Raises what `mirror` raises."""
     settings = settings or Settings()
     refuse_combinations(settings)
-    observers = Observers(*([] if observer is None else [observer]))
+    observers = Observers(observer)
     run = Run(parse_sources(sources), settings, Tally(observers, anyio.current_time()))
     sample = Sample()
     observers.add(sample)
@@ -198,7 +198,7 @@ async def repair(
 
     S3 is not reached for before something was found. Raises what `mirror` raises.
     """
-    observers = Observers(*([] if observer is None else [observer]))
+    observers = Observers(observer)
     run = Run((), settings, Tally(observers, anyio.current_time()))
     try:
         with await run_sync(bind(Destination.open, Path(dest), create=True)) as destination:

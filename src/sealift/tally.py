@@ -116,8 +116,9 @@ class Onlooker(Unobserved):
 class Observers(Unobserved):
     """Several observers as one."""
 
-    def __init__(self, *observers: Observer) -> None:
-        self._all = list(observers)
+    def __init__(self, *observers: Observer | None) -> None:
+        """None is nobody."""
+        self._all = [observer for observer in observers if observer is not None]
 
     def add(self, observer: Observer) -> None:
         """Let one more observer hear from now on."""
