@@ -781,11 +781,8 @@ class Run:
         for error in errors:
             raise error
         if failed:
-            raise AccessError(
-                f"nothing could be read: all {failed:,} objects were refused; the first one: "
-                f"{tally.failures[0].message}",
-                code="AccessDenied",
-            )
+            what = f"all {failed:,} objects were refused; the first one" if failed > 1 else "the one object was refused"
+            raise AccessError(f"nothing could be read: {what}: {tally.failures[0].message}", code="AccessDenied")
 
     def _seen(self, store: VersionedStore) -> ObjectStore:
         """Return the store as it is to be seen: as it was at some moment, where that was asked for."""

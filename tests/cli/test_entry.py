@@ -134,6 +134,7 @@ def test_an_object_that_is_missing_or_refused_has_its_status(
     assert "does not exist" in capsys.readouterr().err
     assert main(["get", "s3://closed/k", str(tmp_path)]) == 3
     assert main(["mirror", "s3://closed", str(tmp_path / "dest")]) == 3
+    assert "nothing could be read: the one object was refused: 'k' is refused" in capsys.readouterr().err
     assert main(["mirror", "s3://nowhere", str(tmp_path / "dest")]) == 5
     assert main(["get", "s3://nowhere/k", str(tmp_path)]) == 5
     assert tree(tmp_path / "dest") == {}
