@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from sealift.cli import main
+from sealift.cli.reporting import table
 from sealift.destination import Destination
 from sealift.errors import SourceError
 from sealift.model import Summary
@@ -51,6 +52,14 @@ def test_status_tells_of_the_last_runs_and_of_what_is_next(tmp_path: Path, capsy
         "  try 1 object again that failed with AccessDenied, as s3://bucket/both",
         "  try 1 object again that failed with KMS.DisabledException, as s3://bucket/fresh",
     ]
+
+
+def test_a_narrow_terminal_shows_how_runs_ended_below_their_numbers() -> None:
+    rows = [["began", "took", "failed", ""], ["2026-11-25 02:15", "3.0 s", "2", "2 failed"]]
+    wide = ["began              took  failed", "2026-11-25 02:15  3.0 s       2  2 failed"]
+    assert table(rows) == wide
+    assert table(rows, 41) == wide
+    assert table(rows, 40) == ["began             took failed", "2026-11-25 02:15 3.0 s      2", "  2 failed"]
 
 
 def test_status_has_the_exit_status_of_the_last_run(tmp_path: Path, capsys: Captured) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
@@ -38,7 +39,8 @@ def status(command: Command, settings: Settings, display: Display, console: Cons
     if display.json:
         console.out(json.dumps(_as_dict(dest, state, runs, under_way, last), ensure_ascii=True))
     else:
-        for line in _lines(dest, state, runs, under_way, last):
+        columns = shutil.get_terminal_size().columns if console.on_terminal else None
+        for line in _lines(dest, state, runs, under_way, last, columns):
             console.out(line)
     unknown = state.missing or any(part.unlogged and not part.running for part in state.parts)
     return max([run.status for run in last] + [FAILED if unknown else IN_PLACE])
@@ -81,20 +83,35 @@ def _asked_for(run: Path, state: Path | None, console: Console) -> tuple[Path, P
 
 
 def _lines(
-    dest: Path, state: State, runs: Mapping[Path, Run], under_way: AbstractSet[Path], last: Sequence[Run]
+    dest: Path,
+    state: State,
+    runs: Mapping[Path, Run],
+    under_way: AbstractSet[Path],
+    last: Sequence[Run],
+    columns: int | None,
 ) -> list[str]:
     lines = []
     without = [unlogged(part) for part in state.parts if part.unlogged]
     if state.files is not None:
         lines += [f"{dest}: {count(state.files)} files that are known, {size(state.bytes)}", ""]
-    rows = [list(HEADINGS), *history(runs, under_way)] if runs else []
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))] if rows else []
-    for began, *numbers, words in rows:
-        cells = [number.rjust(width) for number, width in zip(numbers, widths[1:-1], strict=True)]
-        lines.append("  ".join([began.ljust(widths[0]), *cells, words]).rstrip())
+    if runs:
+        lines += table([list(HEADINGS), *history(runs, under_way)], columns)
     if runs and without:
         lines.append("")
     return [*lines, *without, "", "next:", *(f"  {step}" for step in next_steps(state, last))]
+
+
+def table(rows: Sequence[Sequence[str]], columns: int | None = None) -> list[str]:
+    """Return a line a row: a time, numbers, and words, which have a line of their own where `columns` are too few."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    aligned = []
+    for began, *numbers, words in rows:
+        cells = [number.rjust(width) for number, width in zip(numbers, widths[1:-1], strict=True)]
+        aligned.append(([began.ljust(widths[0]), *cells], words))
+    wide = ["  ".join([*cells, words]).rstrip() for cells, words in aligned]
+    if columns is None or max(map(len, wide)) <= columns:
+        return wide
+    return [line for cells, words in aligned for line in (" ".join(cells), *([f"  {words}"] if words else []))]
 
 
 def _as_dict(
