@@ -111,6 +111,21 @@ def test_it_steps_aside_comes_back_and_leaves_nothing(terminal: Terminal) -> Non
     assert terminal.written().strip("\r ") == ""
 
 
+@pytest.mark.parametrize("columns", [20, 100])
+def test_what_ctrl_c_leaves_behind_it_goes_with_it(columns: int) -> None:
+    """A terminal echoes it where the cursor is, which must be on the same line still."""
+    terminal = Terminal(columns)
+    try:
+        bar = Bar(Unbreakable(terminal.stream), scaled=True)
+        bar.show(50, 100, ["a fact of more columns than 20"])
+        drawn = terminal.written().rsplit("\r", 1)[-1]
+        assert len(f"{drawn}^C") < columns
+        bar.close()
+        assert terminal.written().endswith(f"\r{' ' * (columns - 1)}\r")
+    finally:
+        terminal.close()
+
+
 def test_a_terminal_that_is_gone_does_not_matter() -> None:
     stream = io.StringIO()
     bar = Bar(Unbreakable(stream), scaled=True)

@@ -31,6 +31,9 @@ LEAST = 6
 
 _AROUND = len("100% || ")
 
+_ECHOED = "^C"
+"""What a terminal writes behind the bar when Ctrl-C is pressed, and what has to be on the same line to go with it."""
+
 
 class Bar:
     """A bar of bytes, `scaled` by their total, with facts at its end; or the facts alone."""
@@ -42,14 +45,15 @@ class Bar:
             total=0,
             file=cast("io.TextIOBase", stream),
             bar_format="{percentage:3.0f}% |{bar}| {desc}" if scaled else "{desc}",
-            dynamic_ncols=True,
+            ncols=self._columns,
             leave=False,
             disable=False,
         )
 
     def show(self, done: int, total: int, facts: Sequence[str]) -> None:
         """Draw the bar anew. Of facts for which the terminal is too narrow the longest are left out."""
-        sentence = fitting(facts, self._stream.columns - self._taken)
+        self._tqdm.ncols = columns = self._columns
+        sentence = fitting(facts, columns - self._taken)
         # One at the least: without a total tqdm has another layout.
         self._tqdm.total = max(done, total, 1)
         self._tqdm.n = max(done, 0)
@@ -59,6 +63,7 @@ class Bar:
     def clear(self) -> None:
         """See `Drawing.clear`."""
         self._tqdm.clear()
+        self._wipe()
 
     def refresh(self) -> None:
         """See `Drawing.refresh`."""
@@ -67,6 +72,17 @@ class Bar:
     def close(self) -> None:
         """Take the bar off the terminal for good."""
         self._tqdm.close()
+        self._wipe()
+
+    @property
+    def _columns(self) -> int:
+        """How wide a bar may be."""
+        return max(1, self._stream.columns - len(_ECHOED) - 1)
+
+    def _wipe(self) -> None:
+        """Take away what is on the line beside the bar."""
+        self._stream.write(f"\r{' ' * (self._columns + len(_ECHOED))}\r")
+        self._stream.flush()
 
 
 def fitting(facts: Sequence[str], columns: int) -> str:
