@@ -3,7 +3,9 @@
     python -m benchmarks.origin --serve         starts it over the full data, prints its addresses, until Ctrl-C
 
 Four origins serve the same tree: plain HTTP, HTTPS, HTTP with 30 ms before each answer, and that with 80 MB/s for each
-connection. A GET's ETag is nginx's own ("mtime-size" in hexadecimal); the listing tells the same.
+connection. A GET's ETag is nginx's own ("mtime-size" in hexadecimal); the listing tells the same. Further ones tell
+checksums, as S3 does: the listing their algorithm, a GET or HEAD the value. Where that is one of parts ("VALUE-3"), the
+ETag is "mtime-3", and If-Match is not looked at.
 """
 
 from __future__ import annotations
@@ -40,7 +42,9 @@ sums = { %(sums)s }
 
 local function unescaped(text) return text and ngx.unescape_uri(text) or nil end
 
-function list(delay)
+local function parts_of(value) return value and string.match(value, "%%-(%%d+)$") end
+
+function list(delay, kind, algorithm)
     if delay > 0 then ngx.sleep(delay) end
     ngx.shared.counts:incr("lists", 1, 0)
     local asked = ngx.req.get_uri_args(10)
@@ -72,9 +76,11 @@ function list(delay)
             if string.sub(key, 1, #prefix) ~= prefix then break end
             local size = set.sizes and set.sizes[from + 1] or set.size
             n = n + 1
+            local value = kind and sums[kind]["/bucket/" .. key]
             rows[n] = string.format('<Contents><Key>%%s</Key><LastModified>2023-11-14T22:13:20.000Z</LastModified>'
-                .. '<ETag>&quot;%%x-%%x&quot;</ETag><Size>%%d</Size><StorageClass>STANDARD</StorageClass></Contents>',
-                key, %(mtime)d, size, size)
+                .. '<ETag>&quot;%%x-%%s&quot;</ETag>%%s<Size>%%d</Size><StorageClass>STANDARD</StorageClass>'
+                .. '</Contents>', key, %(mtime)d, parts_of(value) or string.format("%%x", size),
+                value and "<ChecksumAlgorithm>" .. algorithm .. "</ChecksumAlgorithm>" or "", size)
             last = key
             from = from + 1
         end
@@ -93,12 +99,18 @@ function list(delay)
     send(table.concat(out))
 end
 
-function tell(algorithm)
-    local value = sums[algorithm][ngx.var.uri]
+function tell(kind, algorithm)
+    local value = sums[kind][ngx.var.uri]
     if value then
+        local parts = parts_of(value)
         ngx.header["x-amz-checksum-" .. algorithm] = value
-        ngx.header["x-amz-checksum-type"] = "FULL_OBJECT"
+        ngx.header["x-amz-checksum-type"] = parts and "COMPOSITE" or "FULL_OBJECT"
+        if parts then ngx.header["ETag"] = string.format('"%%x-%%s"', %(mtime)d, parts) end
     end
+end
+
+function accept_any(kind)
+    if parts_of(sums[kind][ngx.var.uri]) then ngx.req.clear_header("If-Match") end
 end
 
 function send_tiny()
@@ -129,8 +141,8 @@ SERVER = """
         listen 127.0.0.1:%(port)d%(tls)s backlog=4096 reuseport;
         %(certificate)s
         root %(root)s;
-        location = /bucket { content_by_lua_block { list(%(delay)s) } }
-        location = /bucket/ { content_by_lua_block { list(%(delay)s) } }
+        location = /bucket { content_by_lua_block { list(%(delay)s%(algorithm)s) } }
+        location = /bucket/ { content_by_lua_block { list(%(delay)s%(algorithm)s) } }
         location = /counts { content_by_lua_block {
             local c = ngx.shared.counts
             ngx.print((c:get("gets") or 0) .. " " .. (c:get("lists") or 0) .. " " .. (c:get("connections") or 0))
@@ -148,6 +160,11 @@ SERVER = """
             log_by_lua_block { count() }
         }
     }
+"""
+
+TELL = """
+            access_by_lua_block { accept_any("%(kind)s") }
+            header_filter_by_lua_block { tell("%(kind)s", "%(algorithm)s") }
 """
 
 CONFIG = """
@@ -206,7 +223,8 @@ class Origin:
     """The running nginx. A context manager."""
 
     def __init__(self, root: Path, sets: list[DataSet], sums: Mapping[str, Path] | None = None) -> None:
-        """`sums`: the checksums by an algorithm, as a table in Lua; an origin of that name tells them."""
+        """`sums`: checksums as a table in Lua, by names that begin with their algorithm and go on with a space or not
+        at all; an origin of each name tells them."""
         self.root = root
         self._sets = sets
         self._sums = dict(sums or {})
@@ -257,9 +275,10 @@ class Origin:
                 "certificate": f"ssl_certificate {self.ca}; ssl_certificate_key {self._here}/key.pem;" if tls else "",
                 "root": self.root,
                 "delay": delay,
+                "algorithm": f', "{kind}", "{kind.split()[0].upper()}"' if kind in self._sums else "",
                 "sleep": f"access_by_lua_block {{ ngx.sleep({delay}) }}" if delay else "",
                 "rate": rate,
-                "tell": f'header_filter_by_lua_block {{ tell("{kind}") }}' if kind in self._sums else "",
+                "tell": TELL % {"kind": kind, "algorithm": kind.split()[0]} if kind in self._sums else "",
             }
             for kind, (tls, rate, delay) in kinds.items()
         )

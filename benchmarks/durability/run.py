@@ -1,16 +1,20 @@
 """What it costs that files survive a power loss: `python -m benchmarks.durability.run`.
 
-The modes take turns, A B C A B C, each into a fresh destination, whose file system is synced before the clock starts.
-`none, then sync` counts the sync that has to follow before the files are on the disk as well.
+The modes take turns, A B C, B C A, each into a fresh destination, whose file system is synced before the clock starts.
+`none, then sync` counts the sync that has to follow before the files are on the disk as well. Time is that of the whole
+process, interpreter and all. The best of the rounds tells what durability costs, the median whether the machine was
+quiet enough to believe it. A first run is not counted; every file of the first round is compared with its source.
 """
 
 from __future__ import annotations
 
 import argparse
+import filecmp
 import json
 import os
 import platform
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -26,8 +30,10 @@ MODES = ("none", "batch", "file", "none, then sync")
 WORK = (
     DataSet("small20", (16 * 1024,) * 20_000),
     DataSet("medium100", (8 * 1024**2,) * 100),
+    DataSet("large2", (512 * 1024**2,) * 2),
 )
-TITLES = {"small20": "20,000 × 16 KiB", "medium100": "100 × 8 MiB"}
+TITLES = {"small20": "20,000 × 16 KiB", "medium100": "100 × 8 MiB", "large2": "2 × 512 MiB, in parts"}
+DISK, MEMORY = CACHE / "dest", Path("/dev/shm/sealift-benchmark")
 
 
 @dataclass(frozen=True)
@@ -43,9 +49,9 @@ class Measured:
     """Seconds, user and system, of all processes."""
 
 
-def measure(data: DataSet, place: str, directory: Path, mode: str, origin: Origin) -> Measured:
+def measure(data: DataSet, place: str, mode: str, origin: Origin, *, compared: bool) -> Measured:
     """Mirror once."""
-    dest = directory / "durability"
+    dest = (DISK if place == "disk" else MEMORY) / "durability"
     shutil.rmtree(dest, ignore_errors=True)
     dest.mkdir(parents=True)
     os.sync()
@@ -71,65 +77,80 @@ def measure(data: DataSet, place: str, directory: Path, mode: str, origin: Origi
     files = sum(path.is_file() for path in dest.iterdir())
     if files != len(data.sizes):
         raise RuntimeError(f"{files} of {len(data.sizes)} files")
+    for path in (origin.root / "bucket" / data.name).iterdir() if compared else ():
+        if not filecmp.cmp(path, dest / path.name, shallow=False):
+            raise RuntimeError(f"{path.name} differs from its source")
     shutil.rmtree(dest)
     return Measured(data.name, place, mode, wall, used.ru_utime + used.ru_stime)
 
 
 def table(measured: list[Measured]) -> str:
-    """Return the best of all rounds, and what that is as a share of the best without any sync."""
+    """Return the best and the median of all rounds, and what these are as a share of those without any sync."""
     by_case: defaultdict[tuple[str, str, str], list[Measured]] = defaultdict(list)
     for one in measured:
         by_case[one.work, one.place, one.mode].append(one)
     lines = [
-        "| Work | to | `--durability` | wall, s | of `none` | CPU, s | of `none` |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| Work | to | `--durability` | rounds | wall, s | of `none` | median | of `none` | CPU, s | of `none` |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for (work, place, mode), runs in by_case.items():
-        base = by_case[work, place, "none"]
-        wall, cpu = (min(getattr(run, kind) for run in runs) for kind in ("wall", "cpu"))
-        of_wall, of_cpu = (
-            value / min(getattr(run, kind) for run in base) for value, kind in ((wall, "wall"), (cpu, "cpu"))
-        )
-        lines.append(f"| {TITLES[work]} | {place} | {mode} | {wall:.2f} | {of_wall:.0%} | {cpu:.2f} | {of_cpu:.0%} |")
+    for work, place, mode in sorted(by_case, key=_in_order):
+        runs, base = by_case[work, place, mode], by_case[work, place, "none"] or by_case[work, place, mode]
+        cells = [TITLES[work], place, mode, str(len(runs))]
+        for kind, best in (("wall", min), ("wall", statistics.median), ("cpu", min)):
+            value, bare = (best(getattr(run, kind) for run in some) for some in (runs, base))
+            cells += [f"{value:.2f}", f"{value / bare:.0%}"]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _in_order(case: tuple[str, str, str]) -> tuple[int, bool, int]:
+    work, place, mode = case
+    return list(TITLES).index(work), place != "disk", MODES.index(mode)
+
+
+def write(name: str, measured: list[Measured]) -> str:
+    """Write results/NAME.json and .md, and return the text of the latter."""
+    RESULTS.mkdir(exist_ok=True)
+    about = {"cores": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version()}
+    kind = subprocess.run(["df", "--output=fstype", str(CACHE)], capture_output=True, text=True, check=True)
+    about["disk"] = kind.stdout.split()[-1]
+    (RESULTS / f"{name}.json").write_text(
+        json.dumps({"about": about, "runs": [asdict(one) for one in measured]}, indent=1) + "\n"
+    )
+    text = (
+        f"# What durability costs\n\nOn {about['cores']} cores, also the origin's; Linux {about['kernel']}, Python "
+        f"{about['python']}; disk: {about['disk']}. The best of the rounds, and their median.\nHow it is measured "
+        f"stands in `benchmarks/durability/run.py`.\n\n{table(measured)}\n"
+    )
+    (RESULTS / f"{name}.md").write_text(text)
+    return text
 
 
 def main() -> int:
     """Measure, and write down what came of it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--work", default=",".join(TITLES))
     parser.add_argument("--places", default="disk,memory")
     parser.add_argument("--name", default=f"{datetime.now(UTC):%Y-%m-%d}", help="of the files in results/")
     asked = parser.parse_args()
     work = [data for data in WORK if data.name in asked.work.split(",")]
-    root = CACHE / "data"
+    root = CACHE / "data-durability"
     make_data(root, work)
-    measured = []
+    measured: list[Measured] = []
+    text = ""
     with Origin(root, work) as origin:
         for data in work:
             for place in asked.places.split(","):
-                directory = CACHE / "dest" if place == "disk" else Path("/dev/shm/sealift-benchmark")
-                for _ in range(asked.rounds):
-                    for mode in MODES if place == "disk" else MODES[:3]:
-                        measured.append(measure(data, place, directory, mode, origin))
+                modes = MODES if place == "disk" else MODES[:3]
+                measure(data, place, modes[0], origin, compared=False)
+                for number in range(asked.rounds):
+                    turn = number % len(modes)
+                    for mode in (*modes[turn:], *modes[:turn]):
+                        measured.append(measure(data, place, mode, origin, compared=number == 0))
                         sys.stdout.write(f"{measured[-1]}\n")
                         sys.stdout.flush()
-    RESULTS.mkdir(exist_ok=True)
-    about = {
-        "rounds": asked.rounds,
-        "cores": os.cpu_count(),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-    }
-    (RESULTS / f"{asked.name}.json").write_text(
-        json.dumps({"about": about, "runs": [asdict(one) for one in measured]}, indent=1)
-    )
-    text = (
-        f"# What durability costs\n\nThe best of {asked.rounds} rounds, on {about['cores']} cores, also the origin's; "
-        f"disk: ext4. Modes took turns.\n\n{table(measured)}\n"
-    )
-    (RESULTS / f"{asked.name}.md").write_text(text)
+                    text = write(asked.name, measured)
     sys.stdout.write(text)
     return 0
 
