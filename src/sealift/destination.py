@@ -29,7 +29,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial as bind
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from sealift import locks
@@ -141,12 +140,7 @@ class Destination:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

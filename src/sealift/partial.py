@@ -32,7 +32,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self, cast
 
 from sealift.errors import Integrity, LocalStorageError, Permanent, SealiftError
@@ -202,12 +201,7 @@ class PartialFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
