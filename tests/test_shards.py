@@ -192,6 +192,21 @@ async def test_a_file_of_another_shard_gives_way_to_a_directory(server, tmp_path
     assert tree(tmp_path)[f"{key}/below"] == b"needs the name"
 
 
+async def test_a_file_that_another_shard_has_moved_is_sealifts_own_where_it_is_now(server, tmp_path):
+    key = next(name for name in ("a", "b", "c", "e", "f") if THREE[0].has(name) and not THREE[0].has(f"{name}/below"))
+    server.put("bucket", key, b"a file")
+    for shard in THREE:
+        await mirror(server, tmp_path, shard)
+    server.put("bucket", f"{key}/below", b"needs the name")
+    for shard in (*THREE, THREE[0]):
+        assert (await mirror(server, tmp_path, shard)).failed == 0
+
+    assert known(tmp_path) == {*KEYS, f"{key}%file", f"{key}/below"}
+    assert (await sealift.verify(tmp_path)).findings == ()
+    del server.objects["bucket", key]
+    assert (await mirror(server, tmp_path, THREE[0], delete=True)).deleted == 1
+
+
 async def test_a_plan_knows_what_shards_have_written_and_what_would_be_deleted(server, tmp_path):
     server.put("bucket", "ü", b"of another order")
     await mirror(server, tmp_path)

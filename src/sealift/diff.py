@@ -340,9 +340,9 @@ class Diff:
             blocked = Blocked(path.text, depth=len(path.segments), kind=Kind.DIRECTORY)
             if strict:
                 return blocked
-            return self._look_beside(facts_beside, remote, path, blocked) or blocked
+            return self._look_beside(facts_beside, remote, path, record, blocked) or blocked
         elif isinstance(facts, Missing):
-            if finding := self._look_beside(facts_beside, remote, path, None):
+            if finding := self._look_beside(facts_beside, remote, path, record, None):
                 return finding
         elif isinstance(facts, Other):
             return Blocked(path.text, depth=len(path.segments), kind=facts.kind)
@@ -352,16 +352,20 @@ class Diff:
         return self._job(remote, place, replaces=isinstance(facts, File))
 
     def _look_beside(
-        self, facts: Local, remote: RemoteObject, path: LocalPath, blocked: Blocked | None
+        self, facts: Local, remote: RemoteObject, path: LocalPath, own: Record | None, blocked: Blocked | None
     ) -> Outcome | Doubt | None:
         """Look at what is beside an object's own name, which a directory has (`blocked`), or nothing.
 
-        None where that is not the object.
+        None where that is not the object. `own` is what the ledger says of the name.
         """
         if not isinstance(facts, File):
             return None
         beside = beside_directory(path)
         record = self._recorded(beside)
+        if record is None and own is not None and fits(facts, own):  # another shard moved it, and could not say so here
+            record = own._replace(path=beside.text)
+            if self._adopts:
+                self._found.moves.append((path.text, beside.text))
         found = self._standing(facts, remote, beside, record)
         if found is Standing.UNTOLD:
             return Doubt(facts, beside, record, blocked)
