@@ -382,6 +382,22 @@ def test_a_part_that_was_only_begun_is_nobodys_word(tmp_path, monkeypatch):
     assert {path.name for path in part_of(tmp_path, THREE[0]).iterdir()} == {LEDGER}
 
 
+def test_a_log_that_a_part_has_left_is_not_taken_for_the_next_ones(tmp_path):
+    """A run was killed while it dropped a part, and somebody was reading it."""
+    filled(tmp_path, KEYS)
+    directory = part_of(tmp_path, THREE[0])
+    filled(directory, ["other"])
+    with Ledger.open(directory, pytest.fail) as former:
+        former.write(Changes(records=[record("stale", key="stale")]))
+        left = (directory / f"{LEDGER}-wal").read_bytes()
+    (directory / LEDGER).unlink()
+    (directory / f"{LEDGER}-wal").write_bytes(left)
+
+    walk(begin_part(tmp_path, THREE[0], pytest.fail))
+    with Ledger.open(directory, pytest.fail) as part:
+        assert {record.path for record in part.records()} == {key for key in KEYS if THREE[0].has(key)}
+
+
 def test_the_command_takes_its_shard_from_the_scheduler(tmp_path, monkeypatch):
     with FaultServerThread() as server:
         fill(server, BODIES)

@@ -226,6 +226,7 @@ def begin_part(state: Path, shard: Shard, noted: Noted) -> Generator[None, None,
             path.unlink()
     except OSError as error:
         raise unusable(error, begun) from error
+    _drop(directory)  # a log that was left there would be taken for the new one's
     whole = Ledger.open_to_read(state, noted)
     if whole is not None:
         with whole, Ledger.open(begun, noted) as part:
@@ -278,6 +279,7 @@ def _is_of(key: str, indices: dict[int, set[int]]) -> bool:
 
 
 def _drop(directory: Path) -> None:
+    """Delete a ledger, and then its log."""
     try:
         for ending in ("", "-wal", "-shm"):
             (directory / f"{LEDGER}{ending}").unlink(missing_ok=True)
