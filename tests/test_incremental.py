@@ -14,10 +14,10 @@ import pytest
 
 import sealift
 from sealift import LocalStorageError
-from sealift.config import Check, StorageSettings
+from sealift.config import Check, StorageSettings, TransferSettings, TransportChoice
 from sealift.ledger import LEDGER, Ledger
 from sealift.listing import list_prefix
-from tests.support.faultserver import FaultServer, FaultServerThread, Hold, OverwriteNow, ResetAfter
+from tests.support.faultserver import DEFAULT_KMS_KEY, FaultServer, FaultServerThread, Hold, OverwriteNow, ResetAfter
 from tests.support.running import Watcher, fill, recorded, settings_for, tree
 from tests.support.smalldisk import small_tmpfs
 
@@ -64,6 +64,25 @@ async def test_every_file_is_recorded_and_the_next_run_asks_for_none(server, tmp
     assert (row.key, row.size, row.etag, row.seal.bucket, row.adopted) == ("x//y", 3, stored.etag, "bucket", False)
     assert (row.local_size, row.mtime_ns) == (3, (tmp_path / "x/%empty/y").stat().st_mtime_ns)
     assert recorded(tmp_path) == rows
+
+
+@pytest.mark.parametrize("transport", list(TransportChoice)[1:], ids=str)
+@pytest.mark.parametrize("processes", [1, 2])
+async def test_the_ledger_says_how_each_object_is_encrypted(server, tmp_path, transport, processes):
+    server.put("bucket", "dual.csv", b"d" * 300_000, bucket_key=True)
+    server.put("bucket", "plain.csv", b"p", kms_key=None)
+    transfer = TransferSettings(processes=processes, part_size=64 * 1024)
+    settings = settings_for(server, transfer=transfer, transport=transport)
+    await sealift.mirror(["s3://bucket"], tmp_path, settings)
+
+    sealed, plain = ("bucket", "aws:kms", DEFAULT_KMS_KEY), ("bucket", "AES256", "")
+    rows = recorded(tmp_path)
+    assert {path: tuple(row.seal) for path, row in rows.items() if path != "empty/"} == {
+        "a.csv": sealed, "d/b.csv": sealed, "d/e/c.csv": sealed, "x/%empty/y": sealed, "dual.csv": sealed,
+        "plain.csv": plain,
+    }  # fmt: skip
+    again = await sealift.mirror(["s3://bucket"], tmp_path, settings)
+    assert (again.up_to_date, again.get_requests) == (7, 0)
 
 
 async def test_an_overwrite_within_the_same_second_and_of_the_same_size_is_fetched(server, tmp_path):

@@ -69,8 +69,8 @@ class Script:
     def sent(self, number):
         self.sent_ones.append(number)
 
-    def answered(self, number, *, charged):
-        assert charged
+    def answered(self, number, encryption):
+        assert encryption.charged
 
     def received(self, size):
         self.bytes += size

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 from sealift.errors import SealiftError
-from sealift.model import Part, RemoteObject
+from sealift.model import Encryption, Part, RemoteObject
 
 
 class Spot(NamedTuple):
@@ -67,8 +67,8 @@ class Decider(Protocol):
         """Hear that the GET of an attempt that is `counted` goes out."""
         ...
 
-    def answered(self, number: int, *, charged: bool) -> None:
-        """Hear that an attempt's body is coming; `charged`: KMS was asked for it."""
+    def answered(self, number: int, encryption: Encryption) -> None:
+        """Hear that an attempt's body is coming, and how its object is encrypted: KMS may have been asked for it."""
         ...
 
     def received(self, size: int) -> None:

@@ -44,7 +44,7 @@ from sealift.errors import (
     Unreachable,
 )
 from sealift.line import MOST_RETURNED, Line, Ticket
-from sealift.model import ByteRange, Outcome, Part, RemoteObject
+from sealift.model import UNTOLD, ByteRange, Encryption, Outcome, Part, RemoteObject
 from sealift.pacing import Permit, say_if_back
 from sealift.partial import Blocked, PartialFile, record_all
 from sealift.planning import MIB, count_parts, grain_of, part_size_under_quota, parts
@@ -128,6 +128,8 @@ class Job:
     due: int = field(init=False)
     """Bytes that were missing when it was planned."""
     received: int = 0
+    encryption: Encryption = UNTOLD
+    """As the last answer said."""
     charged: bool = True
     """KMS is asked for each part, as far as is known."""
     refused: bool = False
@@ -368,11 +370,12 @@ class Fetcher:
         if permit is not None:  # else it has ended at that very moment
             permit.sent()
 
-    def answered(self, number: int, *, charged: bool) -> None:
+    def answered(self, number: int, encryption: Encryption) -> None:
         """See `Decider.answered`."""
         ticket = self._tickets[number]
         job = ticket.job
-        charged = charged or job.refused
+        job.encryption = encryption
+        charged = job.refused or encryption.charged
         down = self._admission.answered(job, self._permits.get(number), ticket.sent, charged=charged)
         say_if_back(down, self._tally.observer)
         if charged:

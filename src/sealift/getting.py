@@ -419,7 +419,7 @@ class _Ordered:
         self.under_way += 1
         try:
             async with self._store.open(self._remote, part, None if permit is None else permit.going) as body:
-                self._hear(sent, permit, charged=body.charged)
+                self._hear(sent, permit, charged=body.encryption.charged)
                 if part.whole:
                     self._told = body.checksum
                 while chunk := await body.read():

@@ -196,7 +196,7 @@ class Lanes:
         intake = _Intake(self, attempt, filling)
         going = partial(self.decider.sent, attempt.number) if attempt.counted else None
         async with self._store.open(attempt.remote, attempt.part, going) as body:
-            self.decider.answered(attempt.number, charged=body.charged)
+            self.decider.answered(attempt.number, body.encryption)
             filling.expect(body.checksum)
             while data := await body.pour(intake):
                 size = len(data)

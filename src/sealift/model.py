@@ -58,6 +58,10 @@ class Encryption(NamedTuple):
         return self.sse.startswith("aws:kms") and not (self.bucket_key and self.sse == "aws:kms")
 
 
+UNTOLD = Encryption()
+"""Of an object whose encryption no answer has told."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class ByteRange:
     """The bytes from `start` up to, not including, `stop`."""

@@ -22,7 +22,7 @@ from sealift.fetch import Job
 from sealift.kmscost import requests_for
 from sealift.ledger import LATEST, Ledger, Record, Seal
 from sealift.localpath import LocalPath, ancestor_key, beside_directory, local_path
-from sealift.model import Ending, Outcome, RemoteObject
+from sealift.model import UNTOLD, Encryption, Ending, Outcome, RemoteObject
 from sealift.partial import Blocked, Kind, PartialFile, partial_name
 from sealift.planning import SMALLEST_PART
 from sealift.recording import Recorder
@@ -250,7 +250,10 @@ class TreeLanding:
     def _in_place(self, job: Job, place: Place) -> Outcome:
         if self._recorder is not None:
             remote = job.remote
-            self._recorder.record(recorded(remote, place.path.text, remote.last_modified_ns, job.checksum or None))
+            checksum = job.checksum or None
+            self._recorder.record(
+                recorded(remote, place.path.text, remote.last_modified_ns, checksum, encryption=job.encryption)
+            )
             if job.began:  # else nothing has told how it is encrypted
                 requests = requests_for(remote, job.due, -(-job.due // job.part_size))
                 self._recorder.asked(place.source.bucket, place.source.prefix, requests, charged=job.charged)
@@ -288,10 +291,22 @@ def leads_to(record: Record, key_below: str, under: str | None) -> bool:
     return record.path in {path.text, beside_directory(path).text}
 
 
-def recorded(remote: RemoteObject, path: str, mtime_ns: int, checksum: str | None = None) -> Record:
-    """Return the record of a file that is an object, as far as its listing and the file's bytes tell."""
+def recorded(
+    remote: RemoteObject, path: str, mtime_ns: int, checksum: str | None = None, *, encryption: Encryption = UNTOLD
+) -> Record:
+    """Return the record of a file that is an object, as far as its listing, the file's bytes and a GET's head tell."""
     bucket, key, size, etag, _, version_id, *_ = remote
-    return Record(path, Seal(bucket), key, size, etag, version_id, checksum, size, min(mtime_ns, LATEST))
+    return Record(
+        path,
+        Seal(bucket, encryption.sse, encryption.kms_key_id),
+        key,
+        size,
+        etag,
+        version_id,
+        checksum,
+        size,
+        min(mtime_ns, LATEST),
+    )
 
 
 def _place(job: Job) -> Place:

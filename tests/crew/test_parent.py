@@ -79,8 +79,8 @@ class Everything:
         if len(self.sent_ones) == self.waiting:
             self.all_sent.set()
 
-    def answered(self, number, *, charged):
-        assert charged
+    def answered(self, number, encryption):
+        assert encryption.charged
 
     def received(self, size):
         self.bytes += size

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sealift.errors import Changed, Integrity
 from sealift.model import ByteRange, Encryption, Part, RemoteObject
-from sealift.s3.response import check_head, encryption_of, is_charged
+from sealift.s3.response import check_head, encryption_of
 
 OBJECT = RemoteObject("bucket", "data/object", 1000, '"0123456789abcdef0123456789abcdef-2"', 0)
 WHOLE = Part(ByteRange(0, 1000), whole=True)
@@ -114,21 +114,6 @@ def test_control_characters_of_a_key_are_shown_escaped() -> None:
     with pytest.raises(Integrity) as caught:
         check_head(OBJECT._replace(key="a\x1b[2Jb"), WHOLE, **WHOLE_HEAD | {"status": 206})
     assert "\x1b" not in caught.value.message
-
-
-_ENCRYPTED = st.fixed_dictionaries(
-    {},
-    optional={
-        "x-amz-server-side-encryption": st.sampled_from(["aws:kms", "aws:kms:dsse", "AES256", ""]),
-        "x-amz-server-side-encryption-aws-kms-key-id": st.just("arn:aws:kms:eu-west-1:111122223333:key/k"),
-        "x-amz-server-side-encryption-bucket-key-enabled": st.sampled_from(["true", "false", "True"]),
-    },
-)
-
-
-@given(_ENCRYPTED)
-def test_the_short_way_to_know_whether_kms_was_asked_says_what_the_long_one_does(headers):
-    assert is_charged(headers) == encryption_of(headers).charged
 
 
 def test_an_answers_headers_tell_the_encryption():

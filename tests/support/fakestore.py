@@ -18,7 +18,7 @@ CHUNK = 64 * 1024
 class FakeBody:
     """A `Body` that is all there."""
 
-    charged = True
+    encryption = Encryption("aws:kms")
     checksum: Checksum | None = None
 
     def __init__(self, data: bytes) -> None:

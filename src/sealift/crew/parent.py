@@ -25,6 +25,7 @@ from sealift.attempt import Attempt, Decider, Ended
 from sealift.crew.channel import Channel, Message, packed_attempt, unpacked_end
 from sealift.crew.worker import Orders
 from sealift.errors import LocalStorageError, SealiftError, Transient
+from sealift.model import Encryption
 from sealift.planning import MIB
 from sealift.s3.route import Access, OffTheWireError
 
@@ -303,9 +304,9 @@ class Crew:
         for number in sent:
             if number in worker.handed:
                 decider.sent(number)
-        for number, charged in answered:
+        for number, *encryption in answered:
             if number in worker.handed:
-                decider.answered(number, charged=charged)
+                decider.answered(number, Encryption(*encryption))
         if received:
             decider.received(received)
         for number, offset in reached:

@@ -23,6 +23,7 @@ from sealift.destination import Destination
 from sealift.errors import NotSent, SealiftError
 from sealift.garbage import collect_less_often
 from sealift.lanes import Lanes
+from sealift.model import Encryption
 from sealift.retry import RetrySettings
 from sealift.s3.persistent import PersistentStore
 from sealift.s3.route import Route
@@ -70,7 +71,7 @@ class _Parent:
         self._arrived = anyio.Event()
         self._received = 0
         self._sent: list[int] = []
-        self._answered: list[tuple[int, bool]] = []
+        self._answered: list[tuple[int, str, str, bool]] = []
         self._reached: dict[int, int] = {}
         self._ends: list[Message] = []
         self._telling: asyncio.TimerHandle | None = None
@@ -98,9 +99,9 @@ class _Parent:
         self._sent.append(number)
         self._tell_soon()
 
-    def answered(self, number: int, *, charged: bool) -> None:
+    def answered(self, number: int, encryption: Encryption) -> None:
         """See `Decider.answered`."""
-        self._answered.append((number, charged))
+        self._answered.append((number, *encryption))
         self._tell_soon()
 
     def received(self, size: int) -> None:

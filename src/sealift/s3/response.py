@@ -78,15 +78,3 @@ def encryption_of(headers: Mapping[str, str]) -> Encryption:
         said("x-amz-server-side-encryption-aws-kms-key-id", ""),
         said("x-amz-server-side-encryption-bucket-key-enabled", "").lower() == "true",
     )
-
-
-def is_charged(headers: Mapping[str, str]) -> bool:
-    """Return `encryption_of(headers).charged`, in 0.2 µs: it is asked of every GET."""
-    sse = headers.get("x-amz-server-side-encryption")
-    if sse is None or not sse.startswith("aws:kms"):
-        return False
-    return (
-        sse != "aws:kms"
-        or "x-amz-server-side-encryption-bucket-key-enabled" not in headers
-        or encryption_of(headers).charged
-    )

@@ -13,7 +13,7 @@ from sealift.config import ConnectionSettings
 from sealift.errors import Changed, Permanent, SealiftError, Transient
 from sealift.model import Encryption, Part, RemoteObject
 from sealift.s3.pagexml import parse_page, parse_versions
-from sealift.s3.response import check_head, encryption_of, is_charged, length_of
+from sealift.s3.response import check_head, encryption_of, length_of
 from sealift.s3.sdkerrors import translated
 from sealift.s3.sdksession import RAW_PAGE, SdkSession
 from sealift.s3.store import Going, Page, PageRequest, Sink, VersionsPage, VersionsRequest, pour_what_is_read
@@ -27,13 +27,13 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class SdkBody:
     """A `Body` that aiohttp receives. Counts its bytes: a chunked body announces no length."""
 
-    __slots__ = ("_left", "_remote", "_stream", "charged", "checksum")
+    __slots__ = ("_left", "_remote", "_stream", "checksum", "encryption")
 
     def __init__(
-        self, stream: Any, remote: RemoteObject, length: int, *, charged: bool, checksum: Checksum | None
+        self, stream: Any, remote: RemoteObject, length: int, *, encryption: Encryption, checksum: Checksum | None
     ) -> None:
-        self.charged = charged
-        """See `Body.charged`."""
+        self.encryption = encryption
+        """See `Body.encryption`."""
         self.checksum = checksum
         """See `Body.checksum`."""
         self._stream = stream
@@ -180,14 +180,14 @@ class SdkStore:
             if going is not None:
                 going()
             headers = answer["ResponseMetadata"]["HTTPHeaders"]
-            charged = is_charged(headers)
-            if charged and (region := region_of(answer.get("SSEKMSKeyId", ""))):
+            encryption = encryption_of(headers)
+            if encryption.charged and (region := region_of(answer.get("SSEKMSKeyId", ""))):
                 self._regions[remote.bucket] = region
             body = SdkBody(
                 answer["Body"],
                 remote,
                 len(part.range),
-                charged=charged,
+                encryption=encryption,
                 checksum=Checksum.told(headers) if part.whole else None,
             )
             try:

@@ -106,8 +106,8 @@ class Body(Protocol):
     """The bytes of one part, on their way. Its head was checked: it is the right range of the right version."""
 
     @property
-    def charged(self) -> bool:
-        """Whether KMS was asked for them, by the head's account of the object's encryption."""
+    def encryption(self) -> Encryption:
+        """How the object is encrypted, as the head says; whether KMS was asked for these bytes is part of it."""
         ...
 
     @property

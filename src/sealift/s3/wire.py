@@ -36,13 +36,13 @@ from sealift.errors import (
     Transient,
     Unreachable,
 )
-from sealift.model import Encryption, Part, RemoteObject
+from sealift.model import UNTOLD, Encryption, Part, RemoteObject
 from sealift.s3.connection import Connection, LostError, SilentError
 from sealift.s3.heads import Head, MalformedResponseError
 from sealift.s3.pagexml import parse_page, parse_versions
 from sealift.s3.pool import Origin, Pool, UnreachableError
 from sealift.s3.refusal import LARGEST_DOCUMENT, refusal_of
-from sealift.s3.response import check_head, encryption_of, is_charged, length_of
+from sealift.s3.response import check_head, encryption_of, length_of
 from sealift.s3.route import Access, Route
 from sealift.s3.signing import Credentials, Signer, encoded_path, encoded_query
 from sealift.s3.store import Going, Page, PageRequest, Sink, VersionsPage, VersionsRequest, pour_what_is_read
@@ -86,11 +86,11 @@ class _Bucket:
 class WireBody:
     """The bytes of one part, and the way to them: an async context manager and `store.Body` in one."""
 
-    __slots__ = ("_connection", "_going", "_left", "_part", "_pool", "_remote", "_store", "charged", "checksum")
+    __slots__ = ("_connection", "_going", "_left", "_part", "_pool", "_remote", "_store", "checksum", "encryption")
 
     def __init__(self, store: WireStore, remote: RemoteObject, part: Part, going: Going | None) -> None:
-        self.charged = True
-        """See `Body.charged`."""
+        self.encryption = UNTOLD
+        """See `Body.encryption`."""
         self.checksum: Checksum | None = None
         """See `Body.checksum`."""
         self._store = store
@@ -120,7 +120,7 @@ class WireBody:
             raise
         if head.content_length is None:
             self._left = len(part.range)
-        self.charged = is_charged(headers)
+        self.encryption = encryption_of(headers)
         if part.whole:
             self.checksum = Checksum.told(headers)
         return self
