@@ -16,7 +16,6 @@ import sealift
 from sealift import LocalStorageError
 from sealift.config import Check, StorageSettings, TransferSettings, TransportChoice
 from sealift.ledger import LEDGER, Ledger
-from sealift.listing import list_prefix
 from tests.support.faultserver import DEFAULT_KMS_KEY, FaultServer, FaultServerThread, Hold, OverwriteNow, ResetAfter
 from tests.support.running import Watcher, fill, recorded, settings_for, tree
 from tests.support.smalldisk import small_tmpfs
@@ -448,22 +447,3 @@ def test_the_command_lines_options_do_what_they_say(tmp_path):
         assert run(*state, "--check", "size-mtime")["get_requests"] == 0
         assert run(*state, "--force")["get_requests"] == 4
         assert (tmp_path / "state" / LEDGER).exists()
-
-
-async def test_a_listing_leaves_landmarks_at_which_the_next_one_is_split(server, tmp_path, monkeypatch):
-    monkeypatch.setattr("sealift.splitting.WORTH_REMEMBERING", 1)
-    hinted = []
-
-    async def watched(*asked, hints, **more):
-        hinted.append(list(hints))
-        await list_prefix(*asked, hints=hints, **more)
-
-    monkeypatch.setattr("sealift.mirroring.list_prefix", watched)
-    await mirror(server, tmp_path)
-    assert (await mirror(server, tmp_path)).up_to_date == 5
-    await sealift.plan(["s3://bucket"], tmp_path, settings_for(server))
-    await mirror(server, tmp_path, "s3://bucket/d/")
-    assert hinted == [[], ["a.csv"], ["a.csv"], []]
-    with Ledger.open_to_read(tmp_path / ".sealift", pytest.fail) as ledger:
-        assert ledger.landmarks("bucket", "") == ["a.csv"]
-        assert ledger.landmarks("bucket", "d/") == ["d/b.csv"]

@@ -8,7 +8,6 @@ import pytest
 
 import sealift
 from sealift import (
-    KmsSettings,
     LocalStorageError,
     MaxDelete,
     SelectionSettings,
@@ -18,12 +17,8 @@ from sealift import (
 )
 from sealift.destination import Destination
 from sealift.ledger import LEDGER, Changes, Decrypts, Ledger
-from sealift.mirroring import Run
-from sealift.s3 import connected
-from sealift.selection import parse_sources
 from sealift.sharding import Shard
 from sealift.shards import begin_part, missing, open_to_read, part_of, present, unite
-from sealift.tally import Observers, Tally
 from tests.support.faultserver import FaultServer, FaultServerThread, Generated, Hold, ResetAfter
 from tests.support.running import Watcher, fill, partials, settings_for, tree
 from tests.test_ledger import record
@@ -276,19 +271,6 @@ async def test_shards_arrange_their_ledgers_one_after_the_other(tmp_path):
         held = other.begin_arranging()
         assert held is not None
         other.end_arranging(held)
-
-
-# ── The budget ──────────────────────────────────────────────────────────────────────────────────────
-
-
-async def test_the_cap_on_kms_is_for_all_shards_together(server):
-    for shard, cap in ((THREE[0], 1000), (None, 3000)):
-        chosen = settings(server, shard, kms=KmsSettings(rps=3000))
-        tally = Tally(Observers(), 0.0)
-        run = Run(parse_sources(["s3://bucket"]), chosen, tally)
-        async with connected(chosen, tally) as store:
-            await run.settle_cap(store)
-        assert run._settings.kms.rps == cap
 
 
 # ── Ledgers ─────────────────────────────────────────────────────────────────────────────────────────

@@ -7,7 +7,7 @@
 
 A file that was found and adopted, or that somebody has changed, is kept. So is all that is not covered by this run's
 sources and filters, or does not lie where this run would put it: there it may be another object's by now.
-Everything here blocks.
+Everything here blocks but `delete`, which is what a run does.
 """
 
 from __future__ import annotations
@@ -16,15 +16,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from anyio.to_thread import run_sync
+
 from sealift.config import MaxDelete
 from sealift.destination import Destination, File, Missing
 from sealift.errors import ObjectError, TooManyDeletions
 from sealift.ledger import Changes, Ledger, Record
 from sealift.listed import AT_ONCE, Listed
 from sealift.localpath import LocalPath, all_ordinary, beside_directory, place_of
+from sealift.model import Ending, Outcome
 from sealift.placing import leads_to
+from sealift.recording import Recorder
 from sealift.selection import Ownership, Source
 from sealift.standing import fits
+from sealift.tally import Tally
 
 
 @dataclass(slots=True)
@@ -169,6 +174,31 @@ class Deletion:
             with suppress(ObjectError):  # something else is there in this very moment
                 if listed and self._destination.move_back(path):
                     changes.moves.append((beside, path.text))
+
+
+async def delete(deletion: Deletion, most: MaxDelete, tally: Tally, recorder: Recorder | None) -> None:
+    """Delete the files whose object is gone; without a `recorder`, say which. A run may be stopped in between.
+
+    Raises LocalStorageError, TooManyDeletions.
+    """
+    verdict, judging = Verdict(), deletion.judge()
+    while (sofar := await run_sync(next, judging, None)) is not None:
+        verdict = sofar
+    for number, what in ((verdict.changed, "changed here"), (verdict.adopted, "not written by Sealift")):
+        if number:
+            tally.observer.noted("warning", f"files whose object is gone, but which were {what}, are kept: {number:,}")
+    if recorder is not None:
+        check(verdict, most)
+    if verdict.gone:
+        steps = deletion.foresee() if recorder is None else deletion.carry_out()
+        while (step := await run_sync(next, steps, None)) is not None:
+            for record in step.records:
+                key, size = record.key, record.local_size
+                tally.end(Outcome(Ending.DELETED, record.seal.bucket, key, size, record.path))
+            if recorder is not None:
+                recorder.add(step.changes, fresh=True)
+                await recorder.has_room()
+    check(verdict, most)  # of a dry run, when all were named
 
 
 def check(verdict: Verdict, most: MaxDelete) -> None:

@@ -17,12 +17,22 @@ import json
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from sealift.checksum import Checksum
-from sealift.errors import Permanent
+from sealift.errors import ConfigError, Permanent
 from sealift.model import Encryption, Part, RemoteObject
-from sealift.s3.store import Body, Going, Page, PageRequest, VersionedStore, VersionsPage, VersionsRequest
+from sealift.s3.store import (
+    Body,
+    Going,
+    ObjectStore,
+    Page,
+    PageRequest,
+    VersionedStore,
+    VersionsPage,
+    VersionsRequest,
+)
+from sealift.tally import Observer
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -35,6 +45,19 @@ UNVERSIONED: Final = "null"
 def beginning(now: datetime) -> datetime:
     """Return the last second of which everything has happened: what a run that begins `now` can see all of."""
     return now.replace(microsecond=0) - _SECOND
+
+
+def as_it_was(store: VersionedStore, chosen: datetime | Literal["start"] | None, observer: Observer) -> ObjectStore:
+    """Return the store as it is to be seen: as it was at the `chosen` moment, or as it is. Raises ConfigError."""
+    now = datetime.now(UTC)
+    if chosen is None:
+        return store
+    if chosen == "start":
+        chosen = beginning(now)
+        observer.noted("info", f"mirrored is what was there at {chosen.isoformat()}")
+    elif chosen > now:
+        raise ConfigError(f"--as-of {chosen.isoformat()} lies in the future: what will be there, nobody knows")
+    return Snapshot(store, chosen)
 
 
 class _Place(NamedTuple):

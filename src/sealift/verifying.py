@@ -4,7 +4,7 @@
 2. Each file is looked at and read (`sealift.inspection`). What is not as recorded is looked at once more if the ledger
    says something else of it by now: a run may be going on.
 3. Then the tree is walked, for files of which the ledger knows nothing.
-4. With a repair, what is missing, changed or damaged is fetched again (`sealift.mirroring.repair`) as it is found.
+4. With a repair, what is missing, changed or damaged is fetched again (`sealift.repairing`) as it is found.
 
 Without a repair S3 is not asked for anything, and nothing is written.
 """
@@ -29,10 +29,10 @@ from sealift.errors import ConfigError, Integrity, LocalStorageError, RunError
 from sealift.inspection import Open, Verdict, begin, inspect, judged, unreadable
 from sealift.ledger import LEDGER, Ledger, Record
 from sealift.localpath import LocalPath, place_of
-from sealift.mirroring import repair as repaired
 from sealift.model import ByteRange, Finding, Flaw, Summary, Verification
 from sealift.planning import MIB
 from sealift.reading import sum_up
+from sealift.repairing import repair as repaired
 from sealift.shards import open_to_read, present
 from sealift.tally import FAILURES_IN_SUMMARY, Onlooker
 from sealift.taskgroups import insulated, ungrouped

@@ -243,7 +243,7 @@ async def test_a_run_survives_the_death_of_its_workers(tmp_path):
                 crews.append(self)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("sealift.mirroring.Crew", Remembered)
+            patch.setattr("sealift.employing.Crew", Remembered)
             transfer = TransferSettings(processes=2, concurrency=8)
             async with anyio.create_task_group() as group:
                 summaries = []
