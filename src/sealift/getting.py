@@ -16,8 +16,8 @@ import os
 import random
 import re
 import time
-from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -39,7 +39,6 @@ from sealift.errors import (
     NotSent,
     ObjectError,
     Permanent,
-    RunError,
     Throttled,
 )
 from sealift.fetch import MOST_MISMATCHES, Job
@@ -58,7 +57,7 @@ from sealift.s3.persistent import PersistentStore
 from sealift.s3.translate import archived
 from sealift.selection import Location, parse_location
 from sealift.stream import Stream
-from sealift.tally import Observer, Observers, Tally
+from sealift.tally import Observer, Observers, Tally, reported
 from sealift.taskgroups import insulated, ungrouped
 from sealift.writing import Writer
 
@@ -89,12 +88,7 @@ async def get(
         finally:
             os.close(fd)
     run = _Run(settings or Settings(), observer)
-    with run.reported():
-        async with run.connected() as store:
-            remote = await run.describe(store, location, version_id)
-            if remote is not None:
-                await run.to_file(store, remote, path)
-    return run.summary()
+    return await run.deliver(location, version_id, lambda store, remote: run.to_file(store, remote, path))
 
 
 @insulated
@@ -113,12 +107,7 @@ async def get_to_stream(
     """
     location = _object_at(source)
     run = _Run(settings or Settings(), observer)
-    with run.reported():
-        async with run.connected() as store:
-            remote = await run.describe(store, location, version_id)
-            if remote is not None:
-                await run.to_stream(store, remote, fd)
-    return run.summary()
+    return await run.deliver(location, version_id, lambda store, remote: run.to_stream(store, remote, fd))
 
 
 def _object_at(source: str) -> Location:
@@ -159,24 +148,25 @@ class _Run:
         """Return what was done up to now."""
         return self._tally.summary(anyio.current_time(), complete=self._described)
 
-    @contextmanager
-    def reported(self) -> Iterator[None]:
-        """Report on the way out, and raise what the whole amounts to."""
-        try:
-            yield
+    async def deliver(
+        self,
+        location: Location,
+        version_id: str | None,
+        fetch: Callable[[PersistentStore, RemoteObject], Awaitable[None]],
+    ) -> Summary:
+        """Look the object up, `fetch` it, and return what was done. Raises what the whole amounts to."""
+        with reported(self._tally.observer, self.summary):
+            async with connected(self._settings, self._tally) as store:
+                remote = await self._describe(store, location, version_id)
+                if remote is not None:
+                    await fetch(store, remote)
             if self._tally.refused:
                 raise AccessError(self._tally.failures[0].message, code=self._tally.failures[0].error)
-        except RunError as error:
-            error.summary = self.summary()
-            raise
-        finally:
-            self._tally.observer.finished(self.summary())
+        return self.summary()
 
-    def connected(self) -> AbstractAsyncContextManager[PersistentStore]:
-        """Open the store."""
-        return connected(self._settings, self._tally)
-
-    async def describe(self, store: PersistentStore, location: Location, version_id: str | None) -> RemoteObject | None:
+    async def _describe(
+        self, store: PersistentStore, location: Location, version_id: str | None
+    ) -> RemoteObject | None:
         """Look the object up; None, counted as failed, where that fails or it is archived."""
         try:
             remote = await store.head(location.bucket, location.key, version_id)

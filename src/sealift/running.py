@@ -8,9 +8,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 
 import anyio
@@ -25,7 +25,7 @@ from sealift.crew.cluster import Cluster
 from sealift.destination import Destination
 from sealift.diff import Diff
 from sealift.employing import crew_of
-from sealift.errors import AccessError, ConfigError, LocalStorageError, ObjectError, RunError, SourceError
+from sealift.errors import AccessError, ConfigError, LocalStorageError, ObjectError, SourceError
 from sealift.fetch import Job
 from sealift.fetching import fetch_all
 from sealift.finding import Finder
@@ -41,7 +41,7 @@ from sealift.s3.persistent import PersistentStore
 from sealift.s3.route import Access
 from sealift.s3.store import ObjectStore
 from sealift.selection import Source
-from sealift.tally import Observer, Observers, Tally
+from sealift.tally import Observer, Observers, Tally, reported
 from sealift.taskgroups import ungrouped
 from sealift.writing import Writer
 
@@ -81,16 +81,9 @@ class Run:
         except RuntimeError:  # this is the event loop's thread
             self.warn(text)
 
-    @contextmanager
-    def reported(self) -> Iterator[None]:
-        """Report on the way out, and let a RunError tell what was done until then."""
-        try:
-            yield
-        except RunError as error:
-            error.summary = self.summary()
-            raise
-        finally:
-            self.tally.observer.finished(self.summary())
+    def reported(self) -> AbstractContextManager[None]:
+        """Report on the way out: see `tally.reported`."""
+        return reported(self.observers, self.summary)
 
     async def settle_caps(self, store: PersistentStore) -> None:
         """Turn a share of the account's KMS quotas into requests a second; take this shard's part.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from sealift.errors import Integrity, ObjectError, Refused, Throttled, Transient
+from sealift.errors import Integrity, ObjectError, Refused, RunError, Throttled, Transient
 from sealift.model import (
     Ending,
     Failure,
@@ -293,6 +294,18 @@ class Tally:
             ),
             refusals=tuple(self.refusals),
         )
+
+
+@contextmanager
+def reported(observer: Observer, summary: Callable[[], Summary]) -> Iterator[None]:
+    """Report on the way out, and let a RunError tell what was done until then."""
+    try:
+        yield
+    except RunError as error:
+        error.summary = summary()
+        raise
+    finally:
+        observer.finished(summary())
 
 
 def forecast(sofar: Summary, *, objects: int, size: int, gets: int, kms: KmsForecast, escaped: int = 0) -> Forecast:
