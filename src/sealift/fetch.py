@@ -26,6 +26,7 @@ from anyio.to_thread import run_sync
 
 from sealift.admission import Admission, Way
 from sealift.attempt import Attempt, Ended, Spot
+from sealift.bell import Bell
 from sealift.checking import Checker
 from sealift.checksum import Checksum, Sums, summed_up
 from sealift.concurrency import GET_WORTH
@@ -238,11 +239,11 @@ class Fetcher:
         """Of those that KMS may be asked for, while permits are short."""
         self._sync = settings.storage.durability is not Durability.NONE
         self._finishing = 0
-        self._finished = anyio.Event()
+        self._finished = Bell()
         self._unrecorded = 0
         self._recording = False
         self._recorded_at = time.monotonic()
-        self._fewer_unrecorded = anyio.Event()
+        self._fewer_unrecorded = Bell()
         self._answered = time.monotonic()
         self.kept: set[str] = set()
         """The names of the partial files that wait for the next run."""
@@ -511,8 +512,7 @@ class Fetcher:
         if size:
             job.unrecorded -= size
             self._unrecorded -= size
-            fewer, self._fewer_unrecorded = self._fewer_unrecorded, anyio.Event()
-            fewer.set()
+            self._fewer_unrecorded.ring()
 
     def _goes_back(self, ticket: Ticket[Job], error: ObjectError, *, progressed: bool) -> bool:
         """Put a part back in line if it is worth another attempt. Raises SourceError when nothing answers."""
@@ -574,8 +574,7 @@ class Fetcher:
         self._count_recorded(job, job.unrecorded)
         self._line.done()
         self._finishing -= 1
-        finished, self._finished = self._finished, anyio.Event()
-        finished.set()
+        self._finished.ring()
 
     async def _land(self, job: Job) -> None:
         if job.failure is not None:

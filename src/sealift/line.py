@@ -26,6 +26,7 @@ from typing import Generic, Protocol, TypeVar
 
 import anyio
 
+from sealift.bell import Bell
 from sealift.model import Part
 from sealift.retry import Attempts
 
@@ -281,7 +282,7 @@ class Line(Generic[J]):
         self.closed = False
         """Nobody adds jobs from outside any more."""
         self._under_way = 0
-        self._room = anyio.Event()
+        self._room = Bell()
         self._takers: deque[anyio.Event] = deque()
         self._alarm = math.inf  # when the one among them wakes by itself who sees to it that nobody's time is missed
 
@@ -316,8 +317,7 @@ class Line(Generic[J]):
             full = len(self._queue) >= self._limit
             found = self._queue.take(now)
             if full and len(self._queue) < self._limit:
-                room, self._room = self._room, anyio.Event()
-                room.set()
+                self._room.ring()
             if isinstance(found, Ticket):
                 self._under_way += 1
                 if self._queue.waits or len(self._queue):

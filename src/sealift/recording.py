@@ -10,6 +10,7 @@ from __future__ import annotations
 import anyio
 from anyio.to_thread import run_sync
 
+from sealift.bell import Bell
 from sealift.kmscost import ENOUGH
 from sealift.ledger import Changes, Decrypts, Ledger, Record
 from sealift.partial import sync_file_system
@@ -51,7 +52,7 @@ class Recorder:
         self._asked: dict[tuple[str, str], Decrypts] = {}
         self._some = anyio.Event()
         self._many = anyio.Event()
-        self._room = anyio.Event()
+        self._room = Bell()
         self._writing = anyio.Lock()
 
     def record(self, record: Record) -> None:
@@ -110,8 +111,7 @@ class Recorder:
                 changes, self._changes, self._count = self._changes, Changes(), 0
                 names, self._names = self._names, False
                 self._some, self._many = anyio.Event(), anyio.Event()
-                room, self._room = self._room, anyio.Event()
-                room.set()
+                self._room.ring()
                 if self._ledger is not None and len(changes):
                     await run_sync(self._write, self._ledger, changes, names)
 

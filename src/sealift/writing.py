@@ -15,6 +15,7 @@ import anyio
 from anyio.to_thread import run_sync
 
 from sealift.attempt import Attempt, Ended, Spot
+from sealift.bell import Bell
 from sealift.checksum import (
     OWN,
     Checked,
@@ -180,7 +181,7 @@ class Writer:
         self._durability = durability
         self.disk = DiskWork()
         self._batch = _Batch()
-        self._room = anyio.Event()
+        self._room = Bell()
         self._due = anyio.Event()
         self._syncing = anyio.Lock()
 
@@ -231,8 +232,7 @@ class Writer:
         with anyio.CancelScope(shield=True):
             async with self._syncing:
                 batch, self._batch = self._batch, _Batch()
-                room, self._room = self._room, anyio.Event()
-                room.set()
+                self._room.ring()
                 if batch.files:
                     for end in await run_sync(self._sync, batch):
                         ended(end)

@@ -22,6 +22,7 @@ import anyio
 from anyio.to_thread import run_sync
 
 from sealift.attempt import Attempt, Decider, Ended
+from sealift.bell import Bell
 from sealift.crew.channel import Channel, Message, packed_attempt, unpacked_end
 from sealift.crew.worker import Orders
 from sealift.errors import LocalStorageError, SealiftError, Transient
@@ -169,7 +170,7 @@ class Crew:
         self._processes = processes
         self._make_room = make_room
         self._workers: list[_Worker] = []
-        self._room = anyio.Event()
+        self._room = Bell()
         self._over = False
         self._paced = False
         self._deaths = 0
@@ -215,7 +216,7 @@ class Crew:
         finally:
             worker.promised -= 1
         if attempt is None:
-            self._look_for_room()  # what was promised here is the others', who are to see that it is over
+            self._room.ring()  # what was promised here is the others', who are to see that it is over
         return attempt
 
     async def _gathered(self) -> None:
@@ -228,10 +229,6 @@ class Crew:
         while (worker := self._with_room()) is None:
             await self._room.wait()
         return worker
-
-    def _look_for_room(self) -> None:
-        room, self._room = self._room, anyio.Event()
-        room.set()
 
     def _send(self, worker: _Worker) -> None:
         worker.channel.send(("attempts", worker.to_send))
@@ -293,7 +290,7 @@ class Crew:
                     raise pickle.loads(message[1])  # noqa: S301 (our own child's)
                 elif message[0] == "ready":
                     worker.ready = True
-                    self._look_for_room()
+                    self._room.ring()
                     if self._over:
                         worker.channel.send(("end",))
             answers.cancel_scope.cancel()
@@ -320,7 +317,7 @@ class Crew:
         self._is_paced()
         if ends or wanted > worker.wanted:
             worker.wanted = wanted
-            self._look_for_room()
+            self._room.ring()
 
     async def _answer(self, worker: _Worker, number: int, what: str, about: str) -> None:
         answer: object

@@ -16,6 +16,7 @@ import anyio
 
 from sealift.attempt import Attempt, Ended
 from sealift.bandwidth import Bandwidth
+from sealift.bell import Bell
 from sealift.config import ConnectionSettings, Durability
 from sealift.crew.channel import Channel, Message, packed_end, unpacked_attempt
 from sealift.crew.sharing import refuse_unshared
@@ -68,7 +69,7 @@ class _Parent:
         self._attempts: deque[Attempt] = deque()
         self._wanted = self._told_wanted = 0  # attempts that lanes have come for up to now, and as the parent knows it
         self._over = False
-        self._arrived = anyio.Event()
+        self._arrived = Bell()
         self._received = 0
         self._sent: list[int] = []
         self._answered: list[tuple[int, str, str, bool]] = []
@@ -166,8 +167,7 @@ class _Parent:
                 self._over = True
             elif kind == "stop":
                 break
-            arrived, self._arrived = self._arrived, anyio.Event()
-            arrived.set()
+            self._arrived.ring()
         scope.cancel()
 
     def tell(self) -> None:
