@@ -13,7 +13,6 @@ from pathlib import Path
 
 import anyio
 import pytest
-from anyio.to_thread import run_sync
 
 import sealift
 from sealift import (
@@ -679,15 +678,17 @@ async def test_what_a_large_object_has_is_recorded_while_it_is_fetched(server, t
 
 async def test_objects_are_recorded_together_and_no_more_is_fetched_than_may_be_lost(server, tmp_path, monkeypatch):
     """What a killed run fetches twice is bounded over all objects, also where the disk does not keep up."""
+    lanes = 8
     monkeypatch.setattr("sealift.fetch.RECORD_EVERY", 512 * KIB)
-    monkeypatch.setattr("sealift.fetch.MOST_UNRECORDED", MIB)
-    for number in range(8):
-        server.put("bucket", f"k{number}", Generated(2 * MIB, seed=number))
+    monkeypatch.setattr("sealift.fetch.MOST_UNRECORDED", 4 * MIB)
+    for number in range(16):
+        server.put("bucket", f"k{number:02}", Generated(2 * MIB, seed=number))
+    # No object comes to its end before some were recorded.
+    released = anyio.Event()
+    held = server.fault(op="get", do=Hold(released), times=None, when=lambda request: request.range == (MIB, 2 * MIB))
     recorded, disk = [], threading.Event()
-    begun = threading.Event()
 
     def slowly(several, *, sync):
-        begun.set()
         assert disk.wait(30)
         recorded.append(len(several))
         record_all(several, sync=sync)
@@ -696,20 +697,23 @@ async def test_objects_are_recorded_together_and_no_more_is_fetched_than_may_be_
     async with anyio.create_task_group() as group:
 
         async def run():
-            await mirror(server, tmp_path, transfer=TransferSettings(part_size=MIB, concurrency=4))
+            await mirror(server, tmp_path, transfer=TransferSettings(part_size=MIB, concurrency=lanes))
 
         group.start_soon(run)
-        await run_sync(begun.wait, 30)
         fetched, looks = -1, 0
         with anyio.fail_after(30):
-            while looks < 50:  # until nothing more is under way: between two GETs nothing is for a moment
-                looks = 0 if fetched < server.body_bytes or server.gets_now else looks + 1
+            while looks < 50:  # until nothing more comes
+                looks = 0 if fetched < server.body_bytes or fetched < 4 * MIB else looks + 1
                 fetched = server.body_bytes
                 await anyio.sleep(0.01)
-        assert MIB <= fetched <= MIB + 4 * MIB
-        disk.set()
+            assert fetched <= 4 * MIB + lanes * MIB
+            disk.set()
+            while len(recorded) < 2:
+                await anyio.sleep(0.01)
+            assert held.hits
+        released.set()
     assert max(recorded) > 1
-    assert tree(tmp_path) == {f"k{number}": Generated(2 * MIB, seed=number).read(0, 2 * MIB) for number in range(8)}
+    assert tree(tmp_path) == {f"k{number:02}": Generated(2 * MIB, seed=number).read(0, 2 * MIB) for number in range(16)}
 
 
 def test_a_killed_run_loses_no_more_of_a_part_than_what_was_not_yet_recorded(tmp_path):
