@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import repeat
 from pathlib import Path
-from typing import IO, Any, Final, Literal, NoReturn, Self
+from typing import IO, Any, Final, Literal, NoReturn, Self, cast
 from urllib.parse import unquote_to_bytes
 
 import anyio
@@ -143,8 +143,21 @@ class Inventory:
         self._file: IO[bytes] | None = None
 
     @classmethod
-    async def open(cls, store: ObjectStore, written: str, **more: Any) -> Self:  # noqa: ANN401 - as `__init__` has them
-        """Read the manifest at the location `written`. Raises ConfigError, SourceError, CredentialsError."""
+    async def open(
+        cls,
+        store: ObjectStore,
+        written: str,
+        *,
+        retry: RetrySettings,
+        directory: Path | None,
+        buckets: Collection[str],
+        pinned: bool,
+        failed: Callable[[RemoteObject, ObjectError], None],
+    ) -> Self:
+        """Read the manifest at the location `written`; what else there is, is as with `__init__`.
+
+        Raises ConfigError, SourceError, CredentialsError.
+        """
         where = parse_location(written)
         name = str(where)
         try:
@@ -152,8 +165,18 @@ class Inventory:
             if remote.size > LARGEST_MANIFEST:
                 raise ConfigError(f"{name} is no manifest: it has {remote.size:,} bytes")
             data = bytearray()
-            await _fetch(store, remote, data.extend, more["retry"])
-            return cls(store, where, parse_report(bytes(data), name), **more)
+            await _fetch(store, remote, data.extend, retry)
+            report = parse_report(bytes(data), name)
+            return cls(
+                store,
+                where,
+                report,
+                retry=retry,
+                directory=directory,
+                buckets=buckets,
+                pinned=pinned,
+                failed=failed,
+            )
         except ObjectError as error:
             raise SourceError(f"the inventory {name} cannot be read: {error.message}", code=error.code) from error
 
@@ -314,7 +337,7 @@ def _rows_of_csv(file: IO[bytes], columns: Sequence[str]) -> Generator[list[Row]
 def _unzipped(file: IO[bytes]) -> IO[bytes]:
     zipped = file.read(2) == b"\x1f\x8b"
     file.seek(0)
-    return gzip.GzipFile(fileobj=file) if zipped else file  # type: ignore[return-value]  # reads as well
+    return cast("IO[bytes]", gzip.GzipFile(fileobj=file)) if zipped else file
 
 
 def _rows_of_parquet(file: IO[bytes], _columns: Sequence[str]) -> Generator[list[Row], None, None]:
