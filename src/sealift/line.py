@@ -324,6 +324,7 @@ class Line(Generic[J]):
                     self._wake()
                 return found
             if found is None and self.closed and not self._under_way:
+                self._wake_all()  # they are to see that it is over
                 return None
             await self._wait(None if found is None else found - now)
 
@@ -351,7 +352,10 @@ class Line(Generic[J]):
         """Say that a part that was taken does not come back."""
         self._under_way -= 1
         if self.closed and not self._under_way:
-            self._wake_all()
+            if self._queue.waits or len(self._queue):
+                self._wake()  # not all of them: where requests are paced this is so after each of them
+            else:
+                self._wake_all()
 
     async def _wait(self, seconds: float | None) -> None:
         """Wait to be woken, or for `seconds`; one is enough who does that."""
