@@ -440,6 +440,33 @@ async def test_the_line_does_not_end_while_a_part_is_under_way() -> None:
 
 
 @pytest.mark.anyio
+async def test_everyone_hears_of_the_end_that_one_of_them_finds() -> None:
+    """What still waits for its time when nothing is under way is one's to take, and the end is everybody's."""
+    line: Line[Errand] = Line(2)
+    for _ in range(2):
+        await line.add(Errand(1))
+    line.close()
+    first, second = await line.take(), await line.take()
+    assert first
+    assert second
+    line.put_back(second, 0.01)
+    taken: list[Ticket[Errand]] = []
+
+    async def take_all() -> None:
+        while (ticket := await line.take()) is not None:
+            taken.append(ticket)
+            line.done()
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as takers:
+            for _ in range(3):
+                takers.start_soon(take_all)
+            await anyio.wait_all_tasks_blocked()
+            line.done()
+    assert taken == [second]
+
+
+@pytest.mark.anyio
 async def test_a_job_that_is_started_over_after_closing_is_still_handed_out() -> None:
     line: Line[Errand] = Line(1, most_returned=1)
     line.add_again(Errand(1))
