@@ -90,6 +90,13 @@ def test_every_observer_hears_of_everything_from_when_it_joined() -> None:
     ]
 
 
+def test_one_who_is_among_several_that_are_one_hears_what_all_hear() -> None:
+    alone, among = Witness(), Witness()
+    tell_everything(Observers(alone, Observers(Unobserved(), among)))
+    assert among.heard == alone.heard
+    assert len(alone.heard) == 11
+
+
 def test_many_that_are_in_place_are_counted_at_once_and_told_to_those_who_hear_of_each() -> None:
     witness = Witness()
     tally = Tally(witness, 0.0)

@@ -312,7 +312,12 @@ class Fetcher:
         if job.grown:
             self._join(ticket)
 
-    async def _next(self) -> Ticket[Job] | None:
+    def _next(self) -> Awaitable[Ticket[Job] | None]:
+        if self._finishing >= FINISHING or self._unrecorded >= MOST_UNRECORDED:
+            return self._next_when_there_is_room()
+        return self._line.take()
+
+    async def _next_when_there_is_room(self) -> Ticket[Job] | None:
         while self._finishing >= FINISHING:
             await self._finished.wait()
         while self._unrecorded >= MOST_UNRECORDED:
@@ -378,7 +383,8 @@ class Fetcher:
         job.encryption = encryption
         charged = job.refused or encryption.charged
         down = self._admission.answered(job, self._permits.get(number), ticket.sent, charged=charged)
-        say_if_back(down, self._tally.observer)
+        if down is not None:
+            say_if_back(down, self._tally.observer)
         if charged:
             job.charged = True
             self._tally.kms_requests += 1

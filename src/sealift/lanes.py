@@ -198,6 +198,8 @@ class Lanes:
         async with self._store.open(attempt.remote, attempt.part, going) as body:
             self.decider.answered(attempt.number, body.encryption)
             filling.expect(body.checksum)
+            if body.take_what_came(intake):
+                return
             while data := await body.pour(intake):
                 size = len(data)
                 self.arrived(size)

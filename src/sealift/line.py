@@ -320,7 +320,7 @@ class Line(Generic[J]):
                 self._room.ring()
             if isinstance(found, Ticket):
                 self._under_way += 1
-                if self._queue.waits or len(self._queue):
+                if self._takers and (self._queue.waits or len(self._queue)):
                     self._wake()
                 return found
             if found is None and self.closed and not self._under_way:

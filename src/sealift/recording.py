@@ -7,6 +7,8 @@ process: the next run knows those files by their size and time.
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import anyio
 from anyio.to_thread import run_sync
 
@@ -49,7 +51,7 @@ class Recorder:
         self._changes = Changes()
         self._count = 0
         self._names = False
-        self._asked: dict[tuple[str, str], Decrypts] = {}
+        self._asked: defaultdict[tuple[str, str, bool], int] = defaultdict(int)
         self._some = anyio.Event()
         self._many = anyio.Event()
         self._room = Bell()
@@ -63,9 +65,7 @@ class Recorder:
 
     def asked(self, bucket: str, prefix: str, requests: int, *, charged: bool) -> None:
         """Hear of requests for something under a prefix, for which KMS was asked or not."""
-        before = self._asked.get((bucket, prefix), Decrypts())
-        more = Decrypts(requests, 0) if charged else Decrypts(0, requests)
-        self._asked[bucket, prefix] = Decrypts(before.charged + more.charged, before.free + more.free)
+        self._asked[bucket, prefix, charged] += requests
 
     async def keep_asked(self) -> None:
         """Let the ledger know what KMS was asked, at the end of a run. Raises LocalStorageError."""
@@ -73,10 +73,11 @@ class Recorder:
         if ledger is None:
             return
         with anyio.CancelScope(shield=True):
-            for (bucket, prefix), decrypts in self._asked.items():
+            for bucket, prefix in {where[:2] for where in self._asked}:
+                decrypts = Decrypts(self._asked[bucket, prefix, True], self._asked[bucket, prefix, False])
                 before = await run_sync(ledger.decrypts, bucket, prefix)
                 await run_sync(ledger.keep_decrypts, bucket, prefix, blended(before, decrypts))
-        self._asked = {}
+        self._asked.clear()
 
     def moved(self, path: str, to: str) -> None:
         """Hear that a file has another path now."""

@@ -119,60 +119,79 @@ class Observers(Unobserved):
 
     def __init__(self, *observers: Observer | None) -> None:
         """None is nobody."""
-        self._all = [observer for observer in observers if observer is not None]
+        self.members: list[Observer] = []
+        """All of them, one by one."""
+        # What comes with each object or piece is told only to those who do not look away: a call each costs what tells.
+        self._planned: list[Callable[[RemoteObject, str, int, int], None]] = []
+        self._advanced: list[Callable[[int], None]] = []
+        self._ended: list[Callable[[Outcome], None]] = []
+        for observer in observers:
+            if observer is not None:
+                self.add(observer)
 
     def add(self, observer: Observer) -> None:
-        """Let one more observer hear from now on."""
-        self._all.append(observer)
+        """Let one more observer hear from now on; or several, who are as many by now."""
+        if isinstance(observer, Observers):
+            for each in observer.members:
+                self.add(each)
+            return
+        self.members.append(observer)
+        kind = type(observer)
+        if getattr(kind, "planned", None) is not Unobserved.planned:
+            self._planned.append(observer.planned)
+        if getattr(kind, "advanced", None) is not Unobserved.advanced:
+            self._advanced.append(observer.advanced)
+        if getattr(kind, "ended", None) is not Unobserved.ended:
+            self._ended.append(observer.ended)
 
     def listed(self, objects: int) -> None:
         """See `Observer.listed`."""
-        for observer in self._all:
+        for observer in self.members:
             observer.listed(objects)
 
     def planned(self, remote: RemoteObject, path: str, size: int, gets: int) -> None:
         """See `Observer.planned`."""
-        for observer in self._all:
-            observer.planned(remote, path, size, gets)
+        for planned in self._planned:
+            planned(remote, path, size, gets)
 
     def advanced(self, size: int) -> None:
         """See `Observer.advanced`."""
-        for observer in self._all:
-            observer.advanced(size)
+        for advanced in self._advanced:
+            advanced(size)
 
     def restarted(self, size: int, received: int) -> None:
         """See `Observer.restarted`."""
-        for observer in self._all:
+        for observer in self.members:
             observer.restarted(size, received)
 
     def ended(self, outcome: Outcome) -> None:
         """See `Observer.ended`."""
-        for observer in self._all:
-            observer.ended(outcome)
+        for ended in self._ended:
+            ended(outcome)
 
     def in_place(self, objects: int, outcomes: Callable[[], Iterator[Outcome]]) -> None:
         """See `Observer.in_place`."""
-        for observer in self._all:
+        for observer in self.members:
             observer.in_place(objects, outcomes)
 
     def retrying(self, error: ObjectError) -> None:
         """See `Observer.retrying`."""
-        for observer in self._all:
+        for observer in self.members:
             observer.retrying(error)
 
     def measured(self, sample: PaceSample) -> None:
         """See `Observer.measured`."""
-        for observer in self._all:
+        for observer in self.members:
             observer.measured(sample)
 
     def noted(self, level: Literal["info", "warning"], text: str) -> None:
         """See `Observer.noted`."""
-        for observer in self._all:
+        for observer in self.members:
             observer.noted(level, text)
 
     def finished(self, summary: Summary) -> None:
         """See `Observer.finished`."""
-        for observer in self._all:
+        for observer in self.members:
             observer.finished(summary)
 
 

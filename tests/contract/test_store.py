@@ -296,6 +296,8 @@ async def test_what_is_poured_is_what_is_read(backend, body):
     remote = await only(backend, "k")
     sink = Half()
     async with backend.store.open(remote, Part(ByteRange(0, remote.size), whole=True)) as opened:
+        if opened.take_what_came(sink):
+            assert sink.taken == body
         while data := await opened.pour(sink):
             sink.taken += data
         assert not await opened.pour(sink), "the end stays the end"

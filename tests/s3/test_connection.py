@@ -226,9 +226,11 @@ class Glass:
         self.times += 1
 
 
-async def poured(connection, glass):
+async def poured(connection, glass, *, at_once=False):
     """Send a request; return the body: what the sink took, and what came while it was not ready, as it came."""
     await connection.exchange(REQUEST)
+    if at_once and connection.take_what_came(glass):
+        return bytes(glass.taken)
     while data := await connection.pour(glass):
         glass.taken += data
     return bytes(glass.taken)
@@ -251,14 +253,15 @@ async def test_a_large_body_is_poured_whole_and_leaves_the_connection_good():
     size=st.integers(0, 3000),
     cuts=st.lists(st.integers(1, 500), max_size=20),
     ready=st.lists(st.booleans(), max_size=20),
+    at_once=st.booleans(),
 )
 @settings(max_examples=60)
-def test_what_is_poured_is_the_body_wherever_it_is_split_and_whenever_the_sink_is_ready(size, cuts, ready):
+def test_what_is_poured_is_the_body_wherever_it_is_split_and_whenever_the_sink_is_ready(size, cuts, ready, at_once):
     body = LARGE[:size]
 
     async def pour():
         async with connected() as (connection, _):
-            pouring = asyncio.create_task(poured(connection, Glass(*ready)))
+            pouring = asyncio.create_task(poured(connection, Glass(*ready), at_once=at_once))
             await settle()
             answer = with_length(body)
             for cut in [*cuts, len(answer)]:
@@ -295,9 +298,46 @@ async def test_bytes_behind_a_poured_body_reach_no_sink_and_spoil_the_connection
         assert not connection.reusable
 
 
-async def test_bytes_that_came_together_with_a_poured_body_spoil_the_connection_too():
+async def test_a_body_that_came_with_its_head_is_taken_at_once_and_leaves_the_connection_good():
+    async with connected() as (connection, side), anyio.create_task_group() as group:
+        for body in (b"hello", b""):
+            group.start_soon(side.answers, with_length(body))
+            await connection.exchange(REQUEST)
+            glass = Glass()
+            assert connection.take_what_came(glass)
+            assert (bytes(glass.taken), connection.reusable) == (body, True)
+
+
+async def test_a_body_of_which_only_the_beginning_came_with_its_head_is_not_all_there():
+    async with connected() as (connection, side), anyio.create_task_group() as group:
+        group.start_soon(side.answers, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe")
+        await connection.exchange(REQUEST)
+        glass = Glass()
+        assert not connection.take_what_came(glass)
+        assert (bytes(glass.taken), connection.reusable) == (b"he", False)
+
+
+async def test_what_a_sink_raises_over_a_body_that_came_with_its_head_closes_the_connection():
+    async with connected() as (connection, side), anyio.create_task_group() as group:
+        group.start_soon(side.answers, with_length(b"hello"))
+        await connection.exchange(REQUEST)
+        with pytest.raises(ZeroDivisionError):
+            connection.take_what_came(Glass(error=ZeroDivisionError()))
+        assert connection.closed
+
+
+async def test_nothing_is_taken_at_once_of_a_body_in_chunks():
+    async with connected() as (connection, side), anyio.create_task_group() as group:
+        group.start_soon(side.answers, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
+        await connection.exchange(REQUEST)
+        assert not connection.take_what_came(Glass())
+        assert await connection.read() == b"hello"
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_bytes_that_came_together_with_a_poured_body_spoil_the_connection_too(at_once):
     async with connected() as (connection, _):
-        pouring = asyncio.create_task(poured(connection, Glass()))
+        pouring = asyncio.create_task(poured(connection, Glass(), at_once=at_once))
         await settle()
         arrives(connection, with_length(b"hello") + b", and more")
         assert await pouring == b"hello"

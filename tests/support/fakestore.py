@@ -28,6 +28,9 @@ class FakeBody:
         chunk, self._left = self._left[:CHUNK], self._left[CHUNK:]
         return chunk
 
+    def take_what_came(self, sink: Sink) -> bool:
+        return False
+
     async def pour(self, sink: Sink) -> bytes | memoryview:
         return await pour_what_is_read(self, sink)
 

@@ -155,7 +155,8 @@ class Connection(asyncio.BufferedProtocol):
             transport.write(request)
             head = None
             while head is None:
-                await self._arrival()
+                await self._event()
+                self._look_at_arrival()
                 head = parse_head(self._view[: self._stop], method=method)
         except BaseException:
             self.close()
@@ -188,17 +189,26 @@ class Connection(asyncio.BufferedProtocol):
                 if self._at_its_end:
                     self._over = True
                     return _EMPTY
-                await self._arrival()
+                await self._event()
+                self._look_at_arrival()
         except BaseException:
             self.close()
             raise
-        stop = self._stop if self._left is None else min(self._stop, self._start + self._left)
-        piece = self._view[self._start : stop]
-        self._start = stop
-        if self._left is not None:
-            self._left -= len(piece)
-            self._over = self._left == 0
-        return piece
+        return self._handed_out()
+
+    def take_what_came(self, sink: Sink) -> bool:
+        """Let `sink` take what has come of a body, whose length is known, with its head; whether that is all of it.
+
+        Raises what the sink raises; then the connection is closed.
+        """
+        if not self._left or self._start == self._stop or not sink.ready:
+            return self._left == 0
+        try:
+            sink.take(self._handed_out())
+        except BaseException:
+            self.close()
+            raise
+        return self._over
 
     async def pour(self, sink: Sink) -> memoryview:
         """Let `sink` take a body of known length as it comes; return what came while it was not ready, or none.
@@ -246,7 +256,7 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def waiting(self) -> bool:
         """Whether somebody waits for the peer, rather than the peer for us."""
-        return self._waiter is not None
+        return self._waiter is not None and not self._waiter.done()
 
     @property
     def tls(self) -> ssl.SSLObject | None:
@@ -269,7 +279,8 @@ class Connection(asyncio.BufferedProtocol):
                 return _EMPTY
             while self._start == self._stop:
                 self._begin_anew()
-                await self._arrival()
+                await self._event()
+                self._look_at_arrival()
             self._pieces, consumed = chunked.feed(self._view[self._start : self._stop])
             self._start += consumed
             self._over = chunked.finished
@@ -303,22 +314,28 @@ class Connection(asyncio.BufferedProtocol):
             self.heard = self._loop.time()  # until now the peer waited for us
             self._transport.resume_reading()
 
-    async def _arrival(self) -> None:
-        """Wait until bytes have come, or the body's end."""
-        await self._event()
+    def _handed_out(self) -> memoryview:
+        """Return what lies in the buffer of the body, which is handed out by that."""
+        stop = self._stop if self._left is None else min(self._stop, self._start + self._left)
+        piece = self._view[self._start : stop]
+        self._start = stop
+        if self._left is not None:
+            self._left -= len(piece)
+            self._over = self._left == 0
+        return piece
+
+    def _look_at_arrival(self) -> None:
+        """Raise what has happened, where it was neither that bytes came nor the body's end."""
         if self._start == self._stop and not self._at_its_end:
             self._raise_error()
 
-    async def _event(self) -> None:
-        """Wait until something has happened."""
+    def _event(self) -> asyncio.Future[None]:
+        """Return what is to be awaited until something has happened."""
         self._raise_error()
         if self._transport is None:
             raise LostError("the peer closed it", unheard=self._unheard)
         self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        return self._waiter
 
     @property
     def _at_its_end(self) -> bool:

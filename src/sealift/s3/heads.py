@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 LARGEST_HEAD = 64 * 1024
 """Bytes of a response's head, those of interim responses before it included. S3's have 500 to 4,000: user metadata
@@ -172,15 +173,18 @@ def _framed(status: int, minor: int, headers: dict[str, str], method: str, lengt
         chunked = True
     if method == "HEAD" or status in {204, 304}:
         content_length, chunked = 0, False
-    connection = headers.get("connection")
+    framed = chunked or content_length is not None
+    return Head(
+        status, headers, framed and _keeps_alive(headers.get("connection"), minor), content_length, chunked, length
+    )
+
+
+@lru_cache(maxsize=16)  # a server says the same each time
+def _keeps_alive(connection: str | None, minor: int) -> bool:
     if connection is None:
-        keep_alive = minor == 1
-    else:
-        options = {option.strip(" \t") for option in connection.lower().split(",")}
-        keep_alive = "close" not in options and (minor == 1 or "keep-alive" in options)
-    if content_length is None and not chunked:
-        keep_alive = False
-    return Head(status, headers, keep_alive, content_length, chunked, length)
+        return minor == 1
+    options = {option.strip(" \t") for option in connection.lower().split(",")}
+    return "close" not in options and (minor == 1 or "keep-alive" in options)
 
 
 def _content_length(headers: dict[str, str]) -> int | None:

@@ -6,10 +6,11 @@ Parts are not tried again here: they go back in line (`sealift.line`), where the
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from types import TracebackType
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import anyio
 
@@ -60,8 +61,7 @@ class PersistentStore:
         self._settings = settings
         self._told = told
         self._reached = False
-        self._renewing = anyio.Lock()
-        self._renewals = 0
+        self._renewals = _Renewals(store)
 
     async def list_page(self, request: PageRequest) -> Page:
         """See `ObjectStore.list_page`."""
@@ -85,11 +85,11 @@ class PersistentStore:
 
     async def checksum(self, remote: RemoteObject, going: Going | None = None) -> Checksum | None:
         """See `ObjectStore.checksum`: one attempt, as with `open`, since KMS is asked."""
-        seen = self._renewals
+        seen = self._renewals.count
         try:
             return await self._store.checksum(remote, going)
         except CredentialsError as error:
-            await self._renew_after(error, seen)
+            await self._renewals.after(error, seen)
         return await self._store.checksum(remote, going)
 
     async def part_size(self, remote: RemoteObject, number: int) -> int:
@@ -98,19 +98,7 @@ class PersistentStore:
 
     def open(self, remote: RemoteObject, part: Part, going: Going | None = None) -> AbstractAsyncContextManager[Body]:
         """See `ObjectStore.open`: one attempt, and one more where the credentials had only to be renewed."""
-        return _Opening(self, remote, part, going)
-
-    async def enter(
-        self, remote: RemoteObject, part: Part, going: Going | None
-    ) -> tuple[AbstractAsyncContextManager[Body], Body]:
-        """Open a part, and return what has to be exited as well as the body."""
-        opening, seen = self._store.open(remote, part, going), self._renewals
-        try:
-            return opening, await opening.__aenter__()
-        except CredentialsError as error:
-            await self._renew_after(error, seen)
-        opening = self._store.open(remote, part, going)
-        return opening, await opening.__aenter__()
+        return _Opening(partial(self._store.open, remote, part, going), self._renewals)
 
     async def access_for(self, buckets: Iterable[str]) -> Access | None:
         """Return what other processes may reach these buckets with; None where they may not."""
@@ -119,13 +107,13 @@ class PersistentStore:
     async def _persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
         attempts, renewed = Attempts(), False
         while True:
-            seen = self._renewals
+            seen = self._renewals.count
             try:
                 answer = await attempt()
             except CredentialsError as error:
                 if renewed:
                     raise
-                await self._renew_after(error, seen)
+                await self._renewals.after(error, seen)
                 renewed = True
             except ObjectError as error:
                 self._reached = self._reached or not isinstance(error, Unreachable)
@@ -141,35 +129,46 @@ class PersistentStore:
                 self._reached = True
                 return answer
 
-    async def _renew_after(self, error: CredentialsError, seen: int) -> None:
-        """Renew the credentials, unless somebody has since the attempt that ended in `error`, or raise that."""
+
+class _Renewals:
+    """Renews credentials once, however many attempts have ended for want of fresh ones."""
+
+    def __init__(self, store: RenewableStore) -> None:
+        self._store = store
+        self._renewing = anyio.Lock()
+        self.count = 0
+
+    async def after(self, error: CredentialsError, seen: int) -> None:
+        """Renew them, unless there were others than the `seen` renewals before `error` came of it, or raise that."""
         if error.code not in RENEWABLE:
             raise error
         async with self._renewing:
-            if self._renewals == seen:
+            if self.count == seen:
                 if not await self._store.renew():
                     raise error
-                self._renewals += 1
+                self.count += 1
 
 
 class _Opening:
     """A plain context manager class: it is on the way of every GET."""
 
-    __slots__ = ("_going", "_inner", "_part", "_remote", "_store")
+    __slots__ = ("_inner", "_open", "_renewals")
 
-    def __init__(self, store: PersistentStore, remote: RemoteObject, part: Part, going: Going | None) -> None:
-        self._store = store
-        self._going = going
-        self._remote = remote
-        self._part = part
-        self._inner: AbstractAsyncContextManager[Body] | None = None
+    def __init__(self, open_once: Callable[[], AbstractAsyncContextManager[Body]], renewals: _Renewals) -> None:
+        self._open = open_once
+        self._renewals = renewals
+        self._inner = open_once()
 
     async def __aenter__(self) -> Body:
-        self._inner, body = await self._store.enter(self._remote, self._part, self._going)
-        return body
+        seen = self._renewals.count
+        try:
+            return await self._inner.__aenter__()
+        except CredentialsError as error:
+            await self._renewals.after(error, seen)
+        self._inner = self._open()
+        return await self._inner.__aenter__()
 
-    async def __aexit__(
+    def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._inner is not None:
-            await self._inner.__aexit__(kind, error, trace)
+    ) -> Coroutine[Any, Any, bool | None]:
+        return self._inner.__aexit__(kind, error, trace)

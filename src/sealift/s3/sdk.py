@@ -54,6 +54,10 @@ class SdkBody:
             )
         return chunk
 
+    def take_what_came(self, sink: Sink) -> bool:  # noqa: ARG002 - nothing comes with the SDK's heads
+        """See `Body.take_what_came`."""
+        return False
+
     async def pour(self, sink: Sink) -> bytes | memoryview:
         """See `Body.pour`."""
         return await pour_what_is_read(self, sink)

@@ -124,6 +124,13 @@ class Body(Protocol):
         """
         ...
 
+    def take_what_came(self, sink: Sink) -> bool:
+        """Let `sink` take the bytes that came together with the head, before any others; whether those are all.
+
+        A small object is there with that, and nothing is to be waited for. Raises what the sink raises.
+        """
+        ...
+
     async def pour(self, sink: Sink) -> bytes | memoryview:
         """Let `sink` take the bytes as they come, and return what came while it was not ready; none once all have come.
 

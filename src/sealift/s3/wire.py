@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from types import TracebackType
@@ -148,6 +148,10 @@ class WireBody:
                 code="IncompleteBody",
             )
         return piece
+
+    def take_what_came(self, sink: Sink) -> bool:
+        """See `Body.take_what_came`."""
+        return self._left is None and self._opened().take_what_came(sink)
 
     async def pour(self, sink: Sink) -> bytes | memoryview:
         """See `Body.pour`."""
@@ -298,7 +302,9 @@ class WireStore:
         """See `ObjectStore.open`."""
         return WireBody(self, remote, part, going)
 
-    async def get(self, remote: RemoteObject, part: Part, going: Going | None) -> tuple[Connection, Head, Pool]:
+    def get(
+        self, remote: RemoteObject, part: Part, going: Going | None
+    ) -> Coroutine[None, None, tuple[Connection, Head, Pool]]:
         """Send the GET of a part, and return where its body comes from; `give_back` the connection to the pool."""
         headers = list(self._payer)
         if remote.etag:
@@ -307,7 +313,7 @@ class WireStore:
             headers.append(_CHECKSUM_MODE)
         else:
             headers.append(("range", f"bytes={part.range.start}-{part.range.stop - 1}"))
-        return await self._ask("get", remote.bucket, remote.key, _version(remote.version_id), headers, going)
+        return self._ask("get", remote.bucket, remote.key, _version(remote.version_id), headers, going)
 
     async def _ask(
         self,
