@@ -400,6 +400,7 @@ async def test_a_get_that_found_no_connection_leaves_its_permit_to_the_next_and_
 
     fill(server, {"k": b"x"})
     monkeypatch.setattr(Pool, "take", sometimes)
+    monkeypatch.setattr(Pool, "take_idle", lambda _pool: None)
     summary = await mirror(server, tmp_path, kms=KmsSettings(rps=1))
     assert (summary.downloaded, summary.retries, summary.kms.requests, summary.kms.wait_seconds) == (1, 3, 1, 0.0)
 

@@ -97,10 +97,12 @@ class Ending(enum.Enum):
     DELETED = "deleted"
     """It is not listed any more, and its file was deleted (in a plan: would be)."""
 
+    # Members are counted by the million: Enum's own hash is a call of Python's.
+    __hash__ = object.__hash__
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one object."""
+
+class Outcome(NamedTuple):
+    """What became of one object. A named tuple for the same reason as `RemoteObject`."""
 
     ending: Ending
     bucket: str

@@ -295,14 +295,14 @@ def recorded(
     remote: RemoteObject, path: str, mtime_ns: int, checksum: str | None = None, *, encryption: Encryption = UNTOLD
 ) -> Record:
     """Return the record of a file that is an object, as far as its listing, the file's bytes and a GET's head tell."""
-    bucket, key, size, etag, _, version_id, *_ = remote
+    size = remote.size
     return Record(
         path,
-        Seal(bucket, encryption.sse, encryption.kms_key_id),
-        key,
+        Seal(remote.bucket, encryption.sse, encryption.kms_key_id),
+        remote.key,
         size,
-        etag,
-        version_id,
+        remote.etag,
+        remote.version_id,
         checksum,
         size,
         min(mtime_ns, LATEST),

@@ -74,16 +74,19 @@ def part_size_under_quota(left: int, usual: int) -> int:
 def parts(
     size: int, part_size: int, done: Iterable[ByteRange] = (), *, grown: Callable[[], int] = lambda: 0, grain: int = 0
 ) -> Iterator[Part]:
-    """Yield the parts that tile what is missing, in the order of their offsets.
+    """Return the parts that tile what is missing, in the order of their offsets.
 
     An empty object is one part of no bytes: its GET is what proves that it may be read. Each part is as large as
     `grown` says by then, and of `part_size` at the least. It then goes on to the next multiple of `grain`, if any.
     """
     done = tuple(done)
     if size <= part_size and not done:
-        yield Part(ByteRange(0, size), whole=True)
-        return
-    for gap in missing(size, done):
+        return iter((Part(ByteRange(0, size), whole=True),))
+    return _cut(missing(size, done), part_size, grown, grain)
+
+
+def _cut(gaps: Iterable[ByteRange], part_size: int, grown: Callable[[], int], grain: int) -> Iterator[Part]:
+    for gap in gaps:
         start = gap.start
         while start < gap.stop:
             stop = min(_along(start + max(part_size, grown()), grain), gap.stop)

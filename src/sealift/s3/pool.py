@@ -38,7 +38,7 @@ class UnreachableError(Exception):
 
 
 class Pool:
-    """The connections to one origin. `take` one, and `give_back` what is to be used again; `close` the rest."""
+    """The connections to one origin. Take one, and `give_back` what is to be used again; `close` the rest."""
 
     def __init__(
         self, origin: Origin, *, context: ssl.SSLContext | None, connect_timeout: float, read_timeout: float
@@ -58,22 +58,18 @@ class Pool:
         self.dialled = 0
         """Connections that came about."""
 
-    async def take(self, *, fresh: bool = False) -> Connection:
-        """Return a connection that nobody else uses: the one used last, while it is warm, or a new one.
-
-        Raises UnreachableError.
-        """
+    def take_idle(self) -> Connection | None:
+        """Return a connection that nobody else uses, the one used last, while it is warm; None where there is none."""
         idle = self._idle
-        while idle and not fresh:
+        while idle:
             connection = idle.pop()
             if not connection.closed:
-                break
-        else:
-            connection = await self._dial()
-        self._busy.add(connection)
-        if self._watch is None:
-            self._watch = self._loop.call_later(WATCH_EVERY, self._look)
-        return connection
+                return self._taken(connection)
+        return None
+
+    async def take(self, *, fresh: bool = False) -> Connection:
+        """Return a connection that nobody else uses: an idle one, or a new one. Raises UnreachableError."""
+        return (None if fresh else self.take_idle()) or self._taken(await self._dial())
 
     def give_back(self, connection: Connection) -> None:
         """Keep a connection for the next request if it is good for one; else close it."""
@@ -92,6 +88,12 @@ class Pool:
             connection.close()
         self._idle.clear()
         self._busy.clear()
+
+    def _taken(self, connection: Connection) -> Connection:
+        self._busy.add(connection)
+        if self._watch is None:
+            self._watch = self._loop.call_later(WATCH_EVERY, self._look)
+        return connection
 
     def _look(self) -> None:
         self._watch = None

@@ -363,7 +363,7 @@ class WireStore:
         while True:
             unaware = not self._kms_refuses
             try:
-                connection = await known.pool.take(fresh=fresh)
+                connection = (None if fresh else known.pool.take_idle()) or await known.pool.take(fresh=True)
             except UnreachableError as error:
                 raise _unreachable(error, bucket, key or "") from error
             used_before = connection.exchanges > 0
