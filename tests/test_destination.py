@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import shutil
 import signal
 import socket
 import stat
@@ -10,8 +11,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 
@@ -20,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sealift.destination import BlockedBy, Destination, Directory, File, Missing, Other, same_time
-from sealift.errors import LocalStorageError, Permanent, RunError
+from sealift.errors import LocalStorageError, Permanent, RunError, SealiftError
 from sealift.localpath import LocalPath, ancestor_key, beside_directory, local_path
 from sealift.model import ByteRange
 from sealift.partial import Blocked, Kind, PartialFile
@@ -351,6 +353,71 @@ def test_placing_can_wait_for_the_disk(dest: Path, destination: Destination) -> 
         destination.place(partial, local_path("a/b/c", 1), NOON, sync=True)
     assert destination.make_directory((b"a", b"d"), sync=True)
     assert tree(dest) == {"a": None, "a/b": None, "a/b/c": b"x", "a/d": None}
+
+
+def place_all(
+    destination: Destination, directory: str, *names: str, lost: Sequence[str] = ()
+) -> Sequence[SealiftError | None]:
+    """Place a file of each of these names; the partial files of those that are `lost` somebody has deleted."""
+    with ExitStack() as opened:
+        files = []
+        for number, name in enumerate(names):
+            partial = PartialFile.create(destination.partial_fd, f"{number:032}", 3, preallocate=False)
+            opened.enter_context(partial).write(0, b"new")
+            if name in lost:
+                os.unlink(partial.name, dir_fd=destination.partial_fd)
+            files.append((partial, name.encode(), NOON))
+        return destination.place_all(local_path(directory, 1).segments if directory else (), files)
+
+
+@pytest.mark.parametrize("directory", ["", "d", "d/e"])
+def test_files_of_a_directory_are_placed_together(dest: Path, destination: Destination, directory: str) -> None:
+    put(destination, "d/b", b"old")
+    assert place_all(destination, directory, "a", "b", "c") == [None] * 3
+    found = {path: body for path, body in tree(dest).items() if body is not None}
+    below = f"{directory}/" if directory else ""
+    assert found == {"d/b": b"old"} | dict.fromkeys((below + name for name in "abc"), b"new")
+    assert (dest / below / "b").stat().st_mtime_ns == NOON
+    assert destination.partials() == frozenset()
+
+
+def test_what_stands_in_the_way_of_one_file_of_a_directory_is_named(dest: Path, destination: Destination) -> None:
+    (dest / "d" / "b").mkdir(parents=True)
+    (dest / "d" / "c").symlink_to("a")
+    first, second, third, fourth = place_all(destination, "d", "a", "b", "c", "d")
+    assert first is fourth is None
+    assert [(type(error), str(error)) for error in (second, third)] == [
+        (Blocked, str(Blocked("d/b", depth=2, kind=Kind.DIRECTORY))),
+        (Blocked, str(Blocked("d/c", depth=2, kind=Kind.SYMLINK))),
+    ]
+    assert destination.partials() == {f"{1:032}", f"{2:032}"}, "they can be placed elsewhere"
+
+
+def test_what_stands_in_the_way_of_a_directory_is_told_of_each_of_its_files(
+    dest: Path, destination: Destination
+) -> None:
+    put(destination, "d", b"file")
+    errors = place_all(destination, "d/e", "a", "b")
+    assert [(error.path, error.depth, error.kind) for error in errors if isinstance(error, Blocked)] == [
+        ("d", 1, Kind.FILE)
+    ] * 2
+    assert tree(dest) == {"d": b"file"}
+
+
+def test_files_of_a_directory_that_was_deleted_meanwhile_are_placed_in_a_new_one(
+    dest: Path, destination: Destination
+) -> None:
+    put(destination, "d/e/old")
+    shutil.rmtree(dest / "d")
+    assert place_all(destination, "d/e", "a", "b") == [None, None]
+    assert tree(dest) == {"d": None, "d/e": None, "d/e/a": b"new", "d/e/b": b"new"}
+
+
+def test_a_partial_file_that_somebody_has_deleted_fails_alone(dest: Path, destination: Destination) -> None:
+    first, second = place_all(destination, "d", "a", "b", lost=["a"])
+    assert isinstance(first, LocalStorageError)
+    assert second is None
+    assert tree(dest) == {"d": None, "d/b": b"new"}
 
 
 @pytest.mark.parametrize("target", ["outside", "dest", "nowhere", "/"])

@@ -12,10 +12,10 @@ from sealift.attempt import Attempt, Spot
 from sealift.checksum import Checked
 from sealift.config import Durability
 from sealift.destination import Destination
-from sealift.errors import Integrity
+from sealift.errors import Integrity, LocalStorageError
 from sealift.model import ByteRange, Part, RemoteObject
 from sealift.partial import FEW, Blocked, PartialFile, partial_name
-from sealift.writing import Writer
+from sealift.writing import AT_ONCE, AT_ONCE_BYTES, Writer
 from tests.support.running import partials, tree
 
 pytestmark = pytest.mark.anyio
@@ -56,10 +56,12 @@ def world(tmp_path):
         yield lambda durability: World(destination, durability)
 
 
-@pytest.mark.parametrize("durability", [Durability.NONE, Durability.FILE])
+@pytest.mark.parametrize("durability", Durability)
 @pytest.mark.parametrize("pieces", [(), (b"body",), (b"bo", b"d", b"y")])
-async def test_a_complete_object_is_in_its_place_at_once(world, tmp_path, durability, pieces):
-    assert await world(durability).write(1, "a/b", *pieces)
+async def test_a_complete_object_is_in_its_place_at_once_or_with_its_batch(world, tmp_path, durability, pieces):
+    w = world(durability)
+    assert await w.write(1, "a/b", *pieces) == (durability is Durability.FILE)
+    await w.writer.name_batch(w.ended)
     assert tree(tmp_path) == {"a/b": b"".join(pieces)}
     assert (tmp_path / "a/b").stat().st_mtime_ns == 1_700_000_000_000_000_000
     assert partials(tmp_path) == []
@@ -88,8 +90,25 @@ async def test_a_batch_has_no_names_before_all_of_it_was_synced(world, tmp_path,
     assert len(w.ends) == files
 
 
-async def test_what_stands_in_ones_way_is_only_that_ones_end(world, tmp_path):
-    w = world(Durability.BATCH)
+@pytest.mark.parametrize(("room", "name"), [(os, "fsync"), (partial_room, "_sync"), (writing, "sync_file_system")])
+async def test_without_durability_nothing_is_synced(world, tmp_path, monkeypatch, room, name):
+    def synced(*_):
+        pytest.fail("something was synced")
+
+    monkeypatch.setattr(room, name, synced)
+    w = world(Durability.NONE)
+    for number in range(FEW + 1):
+        await w.write(number, f"k{number}", b"body")
+        await w.writer.name_batch(w.ended)
+    for number in range(FEW + 1):
+        await w.write(number, f"l{number}", b"body")
+    await w.writer.name_batch(w.ended)
+    assert len(tree(tmp_path)) == 2 * (FEW + 1)
+
+
+@pytest.mark.parametrize("durability", [Durability.BATCH, Durability.NONE])
+async def test_what_stands_in_ones_way_is_only_that_ones_end(world, tmp_path, durability):
+    w = world(durability)
     (tmp_path / "b").mkdir()
     for number, key in enumerate(["a", "b", "c"]):
         await w.write(number, key, b"body")
@@ -132,6 +151,36 @@ async def test_a_full_batch_is_named_whatever_is_to_come(world, tmp_path, monkey
     assert len(tree(tmp_path)) == 12
 
 
+async def test_where_nothing_is_synced_small_batches_are_named_whatever_is_to_come(world, tmp_path):
+    w = world(Durability.NONE)
+    async with anyio.create_task_group() as beside:
+        beside.start_soon(w.writer.name_batches, w.ended, lambda: False)
+        with anyio.fail_after(30):
+            for number in range(AT_ONCE):
+                await w.write(number, f"d{number % 3}/k{number}", b"body")
+            while len(w.ends) < AT_ONCE:
+                await anyio.lowlevel.checkpoint()
+            await w.write(AT_ONCE, "large", b"x" * AT_ONCE_BYTES)
+            while len(w.ends) < AT_ONCE + 1:
+                await anyio.lowlevel.checkpoint()
+        beside.cancel_scope.cancel()
+    assert sum(path.endswith("/") for path in tree(tmp_path)) == 0
+    assert len(tree(tmp_path)) == AT_ONCE + 1
+
+
+async def test_what_a_disk_cannot_sync_gets_no_name(world, tmp_path, monkeypatch):
+    def broken(_):
+        raise LocalStorageError("the disk is broken", code="DiskError")
+
+    monkeypatch.setattr(writing, "sync_file_system", broken)
+    w = world(Durability.BATCH)
+    for number in range(FEW + 1):
+        await w.write(number, f"k{number}", b"body")
+    await w.writer.name_batch(w.ended)
+    assert [(end.placed, end.error.code) for end in w.ends.values()] == [(False, "DiskError")] * (FEW + 1)
+    assert tree(tmp_path) == {}
+
+
 async def test_a_part_is_written_into_the_file_that_is_there(world, tmp_path):
     w = world(Durability.NONE)
     whole = w.attempt(1, "large", b"0123456789")
@@ -156,6 +205,7 @@ async def test_nothing_is_placed_without_a_destination(tmp_path):
     with Destination.open(tmp_path, create=True) as destination:
         w = World(destination, Durability.NONE)
         w.writer = Writer(None, destination.partial_fd, Durability.NONE)
+        await w.write(1, "k", b"body")
         with pytest.raises(TypeError):
-            await w.write(1, "k", b"body")
+            await w.writer.name_batch(w.ended)
     assert [path for path in Path(tmp_path).iterdir() if path.name != ".sealift"] == []

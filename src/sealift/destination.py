@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Final, Self, TypeVar
 
 from sealift import locks
-from sealift.errors import LocalStorageError, ObjectError, Permanent
+from sealift.errors import LocalStorageError, ObjectError, Permanent, SealiftError
 from sealift.localpath import LocalPath, beside_directory
 from sealift.partial import (
     NOTE,
@@ -381,6 +381,28 @@ class Destination:
 
         self._in_directory(tuple(parents), commit, path, make=True, sync=sync)
 
+    def place_all(
+        self, directory: Segments, files: Sequence[tuple[PartialFile, bytes, int]]
+    ) -> Sequence[SealiftError | None]:
+        """Place files in one directory, each under its name and with its time (ns), as `place` does without `sync`.
+
+        Return what went wrong with each; None of those that are there. At half the price of `place`.
+        """
+        where = LocalPath(directory, escaped=False, directory=True)
+        try:
+            there = self._in_directory(directory, lambda fd: [_commit(fd, *file) for file in files], where, make=True)
+        except SealiftError:
+            there = [False] * len(files)
+        return [None if done else self._failure(directory, *file) for done, file in zip(there, files, strict=True)]
+
+    def _failure(self, directory: Segments, partial: PartialFile, name: bytes, mtime_ns: int) -> SealiftError | None:
+        """Place a file by itself; return what went wrong, if anything does this time."""
+        try:
+            self.place(partial, LocalPath((*directory, name), escaped=False, directory=False), mtime_ns)
+        except SealiftError as error:
+            return error
+        return None
+
     def move_beside(self, path: LocalPath) -> bool:
         """Rename file `a` to `a%file`, as directory `a` is needed; whether there was a file to rename.
 
@@ -707,6 +729,15 @@ def _make(parent_fd: int, name: bytes, *, sync: bool) -> bool:
         return False
     if sync:
         os.fsync(parent_fd)
+    return True
+
+
+def _commit(directory_fd: int, partial: PartialFile, name: bytes, mtime_ns: int) -> bool:
+    """Whether a file has come to its place. Where it has not, nothing has happened, and it is placed by itself."""
+    try:
+        partial.commit(directory_fd, name, mtime_ns, sync=False, path="")
+    except (OSError, SealiftError):
+        return False
     return True
 
 

@@ -12,10 +12,11 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, TypeVarTuple
 
 from anyio.to_thread import run_sync
 
+A = TypeVarTuple("A")
 T = TypeVar("T")
 
 STALL = 0.02
@@ -59,14 +60,14 @@ class DiskWork:
         """Whether the event loop may do it by itself."""
         return self._pace.inline(time.monotonic())
 
-    async def perform(self, work: Callable[[], T]) -> T:
+    async def perform(self, work: Callable[[*A], T], *arguments: *A) -> T:
         """Return what `work` returns, which takes a millisecond at the most where nothing has to wait."""
-        return self.perform_inline(work) if self.keeps_up else await run_sync(work)
+        return self.perform_inline(work, *arguments) if self.keeps_up else await run_sync(work, *arguments)
 
-    def perform_inline(self, work: Callable[[], T]) -> T:
+    def perform_inline(self, work: Callable[[*A], T], *arguments: *A) -> T:
         """Return what `work` returns, and remember how long that took."""
         began, waits = time.monotonic(), _waits()
-        result = work()
+        result = work(*arguments)
         ended = time.monotonic()
         if ended - began >= STALL:
             self._pace.took(ended - began, ended, waited=_waits() > waits)

@@ -1,17 +1,20 @@
 """The file work of those who carry out attempts: bytes go to their offset, small objects get their final name.
 
 A small object's file is made when its first byte is there, under its partial file's name, and is renamed when its
-last byte is. With durability `batch` it is renamed only when a barrier has passed: one sync for all files of a batch,
-then all their names. A power loss so finds, under any final name, either a complete file or the old one.
+last byte is, together with others that are complete: a batch. With durability `batch` they are renamed only when a
+barrier has passed: one sync for all files of the batch, then all their names. A power loss so finds, under any final
+name, either a complete file or the old one. With `none` there is no barrier, and the batches are small.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import anyio
+from anyio.lowlevel import checkpoint
 from anyio.to_thread import run_sync
 
 from sealift.attempt import Attempt, Ended, Spot
@@ -31,7 +34,7 @@ from sealift.checksum import (
     usual_part_size,
 )
 from sealift.config import Durability
-from sealift.destination import Destination
+from sealift.destination import Destination, Segments
 from sealift.diskpace import DiskWork
 from sealift.errors import SealiftError
 from sealift.localpath import LocalPath
@@ -47,15 +50,34 @@ of them are what a killed run fetches twice."""
 LONGEST_WAIT = 0.5
 """Seconds that a complete file waits for the others of its batch: what a slow link's file waits at the most."""
 
+AT_ONCE = 32
+"""Names that are given in one go, 7 to 20 µs each: less than a millisecond, for which the event loop stays away. So
+many are a batch where nothing is synced: what is left of a batch's own price is 3 µs a file."""
+
+AT_ONCE_BYTES = 1024 * 1024
+"""Bytes of a batch where nothing is synced: a file of this size costs so much else that it need not wait for others."""
+
+SHORTEST_WAIT = 0.05
+"""Seconds that a complete file waits for the others of its batch where nothing is synced."""
+
 LOOK_EVERY = 0.01
 """Seconds after which a batch that waits looks whether more is to come: what a file waits when none is."""
 
 
+class _Complete(NamedTuple):
+    """A complete file that waits for its name."""
+
+    attempt: Attempt
+    spot: Spot
+    partial: PartialFile
+    checked: Checked
+
+
 @dataclass(slots=True)
 class _Batch:
-    """Complete files that wait for their names."""
+    """Complete files that get their names together."""
 
-    files: list[tuple[Attempt, Spot, PartialFile, Checked]] = field(default_factory=list)
+    files: list[_Complete] = field(default_factory=list)
     bytes: int = 0
 
 
@@ -132,14 +154,14 @@ class Filling:
 
     async def write(self, data: bytes | memoryview) -> None:
         """Put the next bytes where they belong. Raises LocalStorageError."""
-        await self._writer.disk.perform(lambda: self._write(data))
+        await self._writer.disk.perform(self._write, data)
 
     def write_inline(self, data: bytes | memoryview) -> None:
         """Put the next bytes where they belong, in the event loop: where `Writer.disk` keeps up. As `write`."""
-        self._writer.disk.perform_inline(lambda: self._write(data))
+        self._writer.disk.perform_inline(self._write, data)
 
     async def place(self, spot: Spot, checked: Checked) -> bool:
-        """Put the complete object where it belongs; whether it is there, rather than waiting for its batch's sync.
+        """Put the complete object where it belongs; whether it is there, rather than waiting for its batch.
 
         Raises Blocked, LocalStorageError.
         """
@@ -179,11 +201,12 @@ class Writer:
         self._destination = destination
         self._partial_fd = partial_fd
         self._durability = durability
+        self._synced = durability is not Durability.NONE
         self.disk = DiskWork()
         self._batch = _Batch()
         self._room = Bell()
         self._due = anyio.Event()
-        self._syncing = anyio.Lock()
+        self._naming = anyio.Lock()
 
     def fill(self, attempt: Attempt) -> Filling:
         """Open the file that an attempt goes on with, if it is not a new one. Raises SealiftError."""
@@ -199,28 +222,26 @@ class Writer:
     async def place(self, attempt: Attempt, spot: Spot, partial: PartialFile, checked: Checked) -> bool:
         """See `Filling.place`."""
         if self._durability is Durability.FILE:
-            await run_sync(self._sync_one, partial, spot)
-            return True
-        if self._durability is Durability.NONE:
-            await self.disk.perform(lambda: self._give_name(partial, spot, sync=False))
+            await run_sync(self._place_synced, partial, spot)
             return True
         while self._full():
             await self._room.wait()
-        self._batch.files.append((attempt, spot, partial, checked))
-        self._batch.bytes += attempt.remote.size
-        if len(self._batch.files) == 1 or self._full():
+        batch = self._batch
+        batch.files.append(_Complete(attempt, spot, partial, checked))
+        batch.bytes += attempt.remote.size
+        if len(batch.files) == 1 or self._complete():
             self._due.set()
         return False
 
     async def name_batches(self, ended: Callable[[Ended], None], idle: Callable[[], bool]) -> None:
-        """Sync and name batches as they fill up, until cancelled; `ended` hears of each of their attempts.
+        """Name batches as they fill up, until cancelled; `ended` hears of each of their attempts.
 
         `idle` says that nothing is under way which would bring more files.
         """
         while True:
             await self._due.wait()
-            until = time.monotonic() + LONGEST_WAIT
-            while not (self._full() or idle() or time.monotonic() >= until):
+            until = time.monotonic() + (LONGEST_WAIT if self._synced else SHORTEST_WAIT)
+            while not (self._complete() or idle() or time.monotonic() >= until):
                 self._due = anyio.Event()
                 with anyio.move_on_after(LOOK_EVERY):
                     await self._due.wait()
@@ -230,45 +251,65 @@ class Writer:
     async def name_batch(self, ended: Callable[[Ended], None]) -> None:
         """Sync and name what waits for it. Cannot be cancelled: what is complete is kept, also by a run that ends."""
         with anyio.CancelScope(shield=True):
-            async with self._syncing:
+            async with self._naming:
                 batch, self._batch = self._batch, _Batch()
                 self._room.ring()
-                if batch.files:
-                    for end in await run_sync(self._sync, batch):
-                        ended(end)
+                if not batch.files:
+                    return
+                error = await run_sync(self._sync, batch.files) if self._synced else None
+                ends = list[Ended]()
+                for start in range(0, len(batch.files), AT_ONCE):
+                    if start:
+                        await checkpoint()
+                    some = batch.files[start : start + AT_ONCE]
+                    ends += await self.disk.perform(self._name, some, error)
+                for end in ends:
+                    ended(end)
+
+    def _complete(self) -> bool:
+        """Whether a batch waits for no more files."""
+        if self._synced:
+            return self._full()
+        return len(self._batch.files) >= AT_ONCE or self._batch.bytes >= AT_ONCE_BYTES
 
     def _full(self) -> bool:
+        """Whether a batch takes no more files."""
         return len(self._batch.files) >= MOST_FILES or self._batch.bytes >= MOST_BYTES
 
-    def _sync(self, batch: _Batch) -> list[Ended]:
-        """Let everything of a batch reach the disk, then give it its names."""
-        error: SealiftError | None = None
+    def _sync(self, files: Sequence[_Complete]) -> SealiftError | None:
+        """Let complete files reach the disk; return what went wrong."""
         try:
-            if len(batch.files) <= FEW:
-                for _, _, partial, _ in batch.files:
-                    partial.sync()
+            if len(files) <= FEW:
+                for file in files:
+                    file.partial.sync()
             else:
                 sync_file_system(self._partial_fd)
-        except SealiftError as failure:
-            error = failure
+        except SealiftError as error:
+            return error
+        return None
+
+    def _name(self, files: Sequence[_Complete], error: SealiftError | None) -> list[Ended]:
+        """Give complete files their names, directory by directory; none where `error` came before."""
+        directories: dict[Segments, list[_Complete]] = {}
+        for file in files:
+            directories.setdefault(file.spot.segments[:-1], []).append(file)
         ends = []
-        for attempt, spot, partial, checked in batch.files:
-            failed = error
-            if failed is None:
-                try:
-                    self._give_name(partial, spot, sync=False)
-                except SealiftError as failure:
-                    failed = failure
-            ends.append(Ended(attempt.number, attempt.part.range.stop, failed is None, failed, *checked))
+        for directory, those in directories.items():
+            failures: Sequence[SealiftError | None] = [error] * len(those)
+            if error is None:
+                named = [(partial, spot.segments[-1], spot.mtime_ns) for _, spot, partial, _ in those]
+                failures = self._into().place_all(directory, named)
+            for (attempt, _, _, checked), failure in zip(those, failures, strict=True):
+                ends.append(Ended(attempt.number, attempt.part.range.stop, failure is None, failure, *checked))
         return ends
 
-    def _sync_one(self, partial: PartialFile, spot: Spot) -> None:
+    def _place_synced(self, partial: PartialFile, spot: Spot) -> None:
         partial.sync()
-        self._give_name(partial, spot, sync=True)
+        path = LocalPath(spot.segments, escaped=False, directory=False)
+        self._into().place(partial, path, spot.mtime_ns, sync=True)
 
-    def _give_name(self, partial: PartialFile, spot: Spot, *, sync: bool) -> None:
+    def _into(self) -> Destination:
         if self._destination is None:
             msg = "there is no destination to place objects in"
             raise TypeError(msg)
-        path = LocalPath(spot.segments, escaped=False, directory=False)
-        self._destination.place(partial, path, spot.mtime_ns, sync=sync)
+        return self._destination

@@ -417,7 +417,7 @@ async def test_while_requests_are_paced_no_worker_is_handed_more_than_it_has_lan
 
     remotes = await listed(server, tmp_path)
     everything = Paced(server, *(whole(number, remote) for number, remote in enumerate(remotes.values())))
-    crew = crew_for(everything, tmp_path, processes=2, lanes=3, durability=Durability.NONE)
+    crew = crew_for(everything, tmp_path, processes=2, lanes=3, durability=Durability.FILE)
     with anyio.fail_after(60):
         await crew.run()
     assert len(tree(tmp_path)) == 60

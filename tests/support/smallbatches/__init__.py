@@ -13,6 +13,9 @@ KIB = 1024
 FILES = 12
 """Small files of a batch; with more than `partial.FEW` the whole file system is synced."""
 
+AT_ONCE = 5
+"""Names that are given in one go; without syncs, files of a batch."""
+
 BYTES = 32 * KIB
 """Bytes of a batch of small files."""
 
@@ -36,5 +39,6 @@ def set_sizes() -> None:
     from sealift import fetch, recording, writing
 
     writing.MOST_FILES, writing.MOST_BYTES = FILES, BYTES
+    writing.AT_ONCE, writing.AT_ONCE_BYTES = AT_ONCE, BYTES
     fetch.RECORD_EVERY, fetch.MOST_UNRECORDED = UNRECORDED // 2, UNRECORDED
     recording.MOST = 20
