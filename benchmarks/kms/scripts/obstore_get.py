@@ -51,8 +51,11 @@ async def main(prefix, dest, many):
     for _ in workers:
         waiting.put_nowait(None)
     await asyncio.gather(*workers)
-    if failed:
-        sys.exit(f"{len(failed)} failed: {failed[0]}")
+    return failed
 
 
-asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+failed = asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+if failed:
+    print(f"{len(failed)} failed: {failed[0]}", file=sys.stderr, flush=True)
+# Its threads live on, and one that asks for the GIL of an interpreter that is ending aborts the process.
+os._exit(1 if failed else 0)
