@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from benchmarks.interpreter import named
+
 LISTING = "sealift (listing alone)"
 OURS = ("sealift", "sealift (default)", LISTING)
 
@@ -32,6 +34,7 @@ def table(about: dict[str, Any], medians: list[dict[str, Any]]) -> str:
     out = [
         f"# Benchmark of {about['date']}\n",
         f"{about['machine']}. Medians of {about['rounds']} interleaved rounds; {versions}.",
+        *filter(None, [named(about.get("interpreters", ()))]),
         "Who took a quarter longer than the row's fastest peer in the first round was not run again there.",
         "" if about["scale"] == 1 else f"\nWith {about['scale']:g} of the objects that the rows' names say.\n",
         "`sealift` is with `--durability none`, which is what the peers have; `sealift (default)` syncs in batches.",

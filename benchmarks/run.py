@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.interpreter import interpreter
 from benchmarks.origin import CACHE, DataSet, Origin, make_data
 from benchmarks.peers import PEERS, Peer
 from benchmarks.report import LISTING, OURS, chart, table
@@ -56,6 +57,8 @@ class Measured:
     gets: int
     connections: int
     error: str = ""
+    python: str = ""
+    """The interpreter that everybody had who needs one; older results do not tell."""
 
 
 def measure(row: Row, peer: Peer, data: DataSet, origin: Origin, dest: Path) -> Measured | None:
@@ -106,6 +109,7 @@ def measure(row: Row, peer: Peer, data: DataSet, origin: Origin, dest: Path) -> 
         after[0] - before[0],
         after[2] - before[2],
         error,
+        str(interpreter()),
     )
 
 
@@ -162,7 +166,7 @@ def main() -> int:
     root = CACHE / f"data-{asked.scale:g}"
     make_data(root, [sets[row.data] for row in rows])
     measured, versions = measured_before(asked.name, asked.scale, {row.name for row in rows})
-    versions |= {peer.name: _version(peer) for peer in peers}
+    versions |= {peer.name: peer.version() for peer in peers}
     with Origin(root, list(sets.values())) as origin:
         for row in rows:
             data = sets[row.data]
@@ -241,6 +245,7 @@ def write(
         "rounds": rounds,
         "scale": scale,
         "versions": versions,
+        "interpreters": list(dict.fromkeys(each.python for each in measured)),
     }
     document = {"about": about, "runs": [asdict(each) for each in measured]}
     (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
@@ -273,14 +278,6 @@ def summed_up(measured: list[Measured], sets: dict[str, DataSet]) -> list[dict[s
                 }
             lines.append(line)
     return lines
-
-
-def _version(peer: Peer) -> str:
-    names = [package.split("==")[0] for package in peer.packages if "/" not in package] or ["sealift"]
-    shown = subprocess.run(
-        [str(peer.home / "bin/python"), "-m", "pip", "show", names[0]], capture_output=True, text=True, check=False
-    ).stdout
-    return next((line.partition(": ")[2] for line in shown.splitlines() if line.startswith("Version")), "?")
 
 
 if __name__ == "__main__":

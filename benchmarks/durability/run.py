@@ -23,7 +23,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.interpreter import interpreter
 from benchmarks.origin import CACHE, DataSet, Origin, make_data
+from benchmarks.peers import PEERS, SEALIFT
 
 RESULTS = Path(__file__).parent / "results"
 MODES = ("none", "batch", "file", "none, then sync")
@@ -56,7 +58,7 @@ def measure(data: DataSet, place: str, mode: str, origin: Origin, *, compared: b
     dest.mkdir(parents=True)
     os.sync()
     durability = mode.partition(",")[0]
-    command = [sys.executable, "-m", "sealift", "mirror", f"s3://bucket/{data.name}/", str(dest), "-q"]
+    command = [str(SEALIFT), "mirror", f"s3://bucket/{data.name}/", str(dest), "-q"]
     env = {
         "PATH": os.environ["PATH"],
         "AWS_ACCESS_KEY_ID": "benchmark",
@@ -111,14 +113,14 @@ def _in_order(case: tuple[str, str, str]) -> tuple[int, bool, int]:
 def write(name: str, measured: list[Measured]) -> str:
     """Write results/NAME.json and .md, and return the text of the latter."""
     RESULTS.mkdir(exist_ok=True)
-    about = {"cores": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version()}
+    about = {"cores": os.cpu_count(), "kernel": platform.release(), "python": str(interpreter())}
     kind = subprocess.run(["df", "--output=fstype", str(CACHE)], capture_output=True, text=True, check=True)
     about["disk"] = kind.stdout.split()[-1]
     (RESULTS / f"{name}.json").write_text(
         json.dumps({"about": about, "runs": [asdict(one) for one in measured]}, indent=1) + "\n"
     )
     text = (
-        f"# What durability costs\n\nOn {about['cores']} cores, also the origin's; Linux {about['kernel']}, Python "
+        f"# What durability costs\n\nOn {about['cores']} cores, also the origin's; Linux {about['kernel']}, "
         f"{about['python']}; disk: {about['disk']}. The best of the rounds, and their median.\nHow it is measured "
         f"stands in `benchmarks/durability/run.py`.\n\n{table(measured)}\n"
     )
@@ -137,6 +139,7 @@ def main() -> int:
     work = [data for data in WORK if data.name in asked.work.split(",")]
     root = CACHE / "data-durability"
     make_data(root, work)
+    PEERS["sealift"].install()
     measured: list[Measured] = []
     text = ""
     with Origin(root, work) as origin:

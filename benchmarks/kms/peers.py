@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from benchmarks.kms.content import PREFIX
 from benchmarks.origin import CACHE
 from benchmarks.peers import PEERS as INSTALLED
+from benchmarks.peers import SEALIFT
 
 SCRIPTS = Path(__file__).parent / "scripts"
 
@@ -29,9 +29,8 @@ class Peer:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def install(self) -> None:
-        """Make its virtual environment, once. Sealift is the one that the benchmark runs in."""
-        if self.home != "sealift":
-            INSTALLED[self.home].install()
+        """Make its virtual environment."""
+        INSTALLED[self.home].install()
 
     def version(self) -> str:
         """Return the version of what is installed."""
@@ -43,16 +42,11 @@ class Peer:
                 check=False,
             )
             return shown.stdout.strip() or "?"
-        peer = INSTALLED[self.home]
-        package = peer.packages[0].split("==")[0]
-        command = [str(peer.home / "bin/python"), "-m", "pip", "show", package]
-        shown = subprocess.run(command, capture_output=True, text=True, check=False)
-        return next((line.split(": ")[1] for line in shown.stdout.splitlines() if line.startswith("Version")), "?")
+        return INSTALLED[self.home].version()
 
 
 def _sealift(_: str, dest: Path) -> list[str]:
-    program = str(Path(sys.executable).parent / "sealift")
-    return [program, "mirror", f"s3://bucket/{PREFIX}", str(dest), "--no-progress", "--json"]
+    return [str(SEALIFT), "mirror", f"s3://bucket/{PREFIX}", str(dest), "--no-progress", "--json"]
 
 
 def _s5cmd(*options: str) -> Command:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from benchmarks.interpreter import named
 from benchmarks.kms.rows import ROWS, Row
 
 ROWS_BY_NAME = {row.name: row for row in ROWS}
@@ -37,6 +38,7 @@ def table(about: dict[str, Any], runs: list[dict[str, Any]]) -> str:
     out = [
         f"# Under a KMS quota, {about['date']}\n",
         f"{about['machine']}. {versions}. One run each, beside the origin on the same cores.",
+        *filter(None, [named(about.get("interpreters", ()))]),
         "The method is in [the README](../../README.md#under-a-kms-quota).\n",
         EXPLAINED,
         f"![Granted and refused requests in each second]({about['name']}.svg)\n",

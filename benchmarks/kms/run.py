@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.interpreter import interpreter
 from benchmarks.kms.content import PREFIX, contents
 from benchmarks.kms.figures import Figures, figures
 from benchmarks.kms.origin import REFUSED, TENANT, Call, Origin
@@ -200,15 +201,16 @@ def main() -> int:
     parser.add_argument("--name", default=f"{datetime.now(UTC):%Y-%m-%d}", help="of the files with the results")
     parser.add_argument("--into", type=Path, default=RESULTS, help="their directory")
     asked = parser.parse_args()
-    peers = asked.peers.split(",")
+    rows = [row for row in ROWS if row.name in asked.rows.split(",")]
+    turns = [(row, PEERS[name]) for row in rows for name in row.peers if name in asked.peers.split(",")]
     (CACHE / "home").mkdir(parents=True, exist_ok=True)
-    for row in (row for row in ROWS if row.name in asked.rows.split(",")):
-        for name in (name for name in row.peers if name in peers):
-            PEERS[name].install()
-            result = measure(row, PEERS[name])
-            sys.stdout.write(f"{row.name:16} {name:18} {told(result)}\n")
-            sys.stdout.flush()
-            write(asked.into, asked.name, [result])
+    for peer in {peer.home: peer for _, peer in turns}.values():
+        peer.install()
+    for row, peer in turns:
+        result = measure(row, peer) | {"python": str(interpreter())}
+        sys.stdout.write(f"{row.name:16} {peer.name:18} {told(result)}\n")
+        sys.stdout.flush()
+        write(asked.into, asked.name, [result])
     return 0
 
 
@@ -226,6 +228,7 @@ def write(directory: Path, name: str, results: list[dict[str, Any]]) -> None:
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}",
         "versions": document["about"]["versions"] | {PEERS[peer].home: PEERS[peer].version() for _, peer in new},
+        "interpreters": list(dict.fromkeys(each.get("python", "") for each in runs)),
     }
     text = json.dumps({"about": about, "runs": runs}, separators=(",", ":"))
     path.write_text(text.replace('{"row"', '\n{"row"') + "\n")

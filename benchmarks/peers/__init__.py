@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import environment
+from benchmarks.interpreter import interpreter
 from benchmarks.origin import CACHE, Origin
 from benchmarks.rows import Row
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
+SEALIFT = CACHE / "peers/sealift/bin/sealift"
+"""The program, once its peer is installed."""
 
 Command = Callable[[Row, Path, Origin], list[str] | None]
 """What to run for a row; None where the peer has nothing for it."""
@@ -37,12 +39,12 @@ class Peer:
 
     def install(self) -> None:
         """Make its virtual environment, once; the checkout itself is installed anew each time."""
-        fresh = not (self.home / "bin/python").exists()
-        if fresh:
-            subprocess.run([sys.executable, "-m", "venv", str(self.home)], check=True)
-        if fresh or str(ROOT) in self.packages:
-            pip = [str(self.home / "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            subprocess.run([*pip, "--upgrade", *self.packages], check=True)
+        environment.install(self.home, interpreter(), self.packages, again=str(ROOT) in self.packages)
+
+    def version(self) -> str:
+        """Return the version of what is installed."""
+        [package] = self.packages
+        return environment.version(self.home, "sealift" if package == str(ROOT) else package.split("==")[0])
 
 
 def _latency(row: Row) -> bool:
@@ -51,10 +53,9 @@ def _latency(row: Row) -> bool:
 
 def _sealift(*options: str) -> Command:
     def command(row: Row, dest: Path, _: Origin) -> list[str]:
-        program = str(CACHE / "peers/sealift/bin/sealift")
         if row.listing:
-            return [program, "plan", f"s3://bucket/{row.data}/", str(dest), "--no-progress"]
-        return [program, "mirror", f"s3://bucket/{row.data}/", str(dest), "--no-progress", *options]
+            return [str(SEALIFT), "plan", f"s3://bucket/{row.data}/", str(dest), "--no-progress"]
+        return [str(SEALIFT), "mirror", f"s3://bucket/{row.data}/", str(dest), "--no-progress", *options]
 
     return command
 
@@ -63,7 +64,7 @@ def _sealift_listing(row: Row, dest: Path, _: Origin) -> list[str] | None:
     if not row.rerun:
         return None
     nowhere = dest.with_name("nowhere")
-    return [str(CACHE / "peers/sealift/bin/sealift"), "plan", "-q", f"s3://bucket/{row.data}/", str(nowhere)]
+    return [str(SEALIFT), "plan", "-q", f"s3://bucket/{row.data}/", str(nowhere)]
 
 
 def _s5cmd(row: Row, dest: Path, origin: Origin) -> list[str]:

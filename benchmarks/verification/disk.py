@@ -14,10 +14,10 @@ import resource
 import shutil
 import statistics
 import subprocess
-import sys
 import time
 from pathlib import Path
 
+from benchmarks.peers import PEERS, SEALIFT
 from benchmarks.rows import KIB, MIB
 
 from sealift.checksum import Algorithm, Checksum, running_checksum
@@ -32,7 +32,7 @@ A_DIRECTORY = 1000
 PIECE = 8 * MIB
 DROP = Path("/proc/sys/vm/drop_caches")
 CAT = ["sh", "-c", 'find "$0" -name .sealift -prune -o -type f -print0 | xargs -0 cat > /dev/null']
-VERIFY = [sys.executable, "-m", "sealift", "verify", "-q"]
+VERIFY = [str(SEALIFT), "verify", "-q"]
 FIRST = -15
 """Niceness: others are busy as well."""
 
@@ -79,6 +79,7 @@ def main() -> None:
     parser.add_argument("directory", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()
+    PEERS["sealift"].install()
     print("| | cat | sealift verify | ratio | CPU of cat | of verify |\n| --- | --- | --- | --- | --- | --- |")
     for name, (size, number) in WORK.items():
         dest = asked.directory / f"{number}x{size}"

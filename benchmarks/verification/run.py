@@ -29,6 +29,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import anyio
+from benchmarks.interpreter import own
 from benchmarks.origin import CACHE, DataSet, Origin, make_data
 from benchmarks.rows import KIB, MIB
 from benchmarks.run import MEMORY
@@ -167,9 +168,7 @@ def main() -> int:
 def write(name: str, measured: Measured) -> None:
     """Write results/NAME.json and .md."""
     RESULTS.mkdir(exist_ok=True)
-    about = (
-        f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}"
-    )
+    about = f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}, {own()}"
     document = {"about": about, "cpu_and_time": measured}
     (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
     lines = [
