@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -464,6 +465,73 @@ async def test_everyone_hears_of_the_end_that_one_of_them_finds() -> None:
             await anyio.wait_all_tasks_blocked()
             line.done()
     assert taken == [second]
+
+
+class Every:
+    """Leave that there is every so many seconds of the clock that those who wait go by."""
+
+    rank = 1
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._due = 0.0
+        self.asked = 0
+
+    def take(self) -> float:
+        self.asked += 1
+        now = time.monotonic()
+        if now < self._due:
+            return self._due - now
+        self._due = now + self._seconds
+        return 0.0
+
+    def give_back(self) -> None:
+        raise AssertionError("nobody takes it for nothing")
+
+
+@pytest.mark.anyio
+async def test_a_permit_lets_one_of_many_look_and_one_more_who_finds_that_it_was_the_only_one() -> None:
+    """However many wait, come round, come to an end, or are added meanwhile."""
+    jobs, leave = 30, Every(0.004)
+    line: Line[Errand] = Line(100)
+    line.guard(lambda job: job.leave)
+    came_round = 0
+
+    async def work() -> None:
+        nonlocal came_round
+        while await line.take() is not None:
+            await checkpoint()
+            line.done()
+            came_round += 1
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as workers:
+            for _ in range(20):
+                workers.start_soon(work)
+            for _ in range(jobs):
+                await line.add(Errand(1, leave=leave))
+            line.close()
+    assert came_round == jobs
+    assert leave.asked <= 2 * jobs + 20, "once for each that looks in vain at the start, at the most"
+
+
+@pytest.mark.anyio
+async def test_a_line_of_which_only_failed_jobs_are_left_does_not_wait_for_their_leave() -> None:
+    line: Line[Errand] = Line(10)
+    line.guard(lambda job: job.leave)
+    under_way, waiting = Errand(1), Errand(1, leave=Every(3600.0))
+    assert waiting.leave
+    waiting.leave.take()
+    line.add_again(under_way)
+    line.add_again(waiting)
+    line.close()
+    assert await line.take() is not None
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as workers:
+            workers.start_soon(line.take)
+            await anyio.wait_all_tasks_blocked()
+            waiting.over = True
+            line.done()
 
 
 @pytest.mark.anyio

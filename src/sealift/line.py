@@ -16,9 +16,11 @@ may still come back, or bring its job back.
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import itertools
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
@@ -26,6 +28,7 @@ from typing import Generic, Protocol, TypeVar
 
 import anyio
 
+from sealift.alarm import wake_at
 from sealift.bell import Bell
 from sealift.model import Part
 from sealift.retry import Attempts
@@ -63,6 +66,10 @@ class Leave(Protocol):
 MOST_RETURNED = 16
 """Parts that wait to be tried again before no new object is begun. Of 4 to 64, measured with 3,000 objects under a
 quota of 300 GETs a second, it is the number with which a run is done first, with half the refusals that 64 cost."""
+
+NEAR = 0.1
+"""Seconds for which whether the line is at its end may wait for who looks next: less than anybody notices, and more
+than lies between two permits of the slowest pace worth mentioning, of 10 a second."""
 
 MOST_ASIDE = 10_000
 """Jobs that stand aside, about 10 MB, before nobody looks further for what can go past them."""
@@ -273,7 +280,8 @@ def _rank(item: tuple[Leave, object]) -> int:
 class Line(Generic[J]):
     """The queue, and the waiting for it. At most `limit` jobs wait in it untouched; `add` waits beyond that.
 
-    Those who wait to take are woken one by one, as there is something to take, in the order of their coming.
+    Those who wait to take are woken one by one, as there is something to take, in the order of their coming. Whoever
+    has looked and found that all have to wait sets an alarm, and until then nobody looks, unless something comes about.
     """
 
     def __init__(self, limit: int, *, most_returned: int = MOST_RETURNED) -> None:
@@ -284,7 +292,9 @@ class Line(Generic[J]):
         self._under_way = 0
         self._room = Bell()
         self._takers: deque[anyio.Event] = deque()
-        self._alarm = math.inf  # when the one among them wakes by itself who sees to it that nobody's time is missed
+        self._coming: anyio.Event | None = None  # that of the one who was woken and has not looked yet
+        self._due = math.inf
+        self._alarm: asyncio.TimerHandle | None = None  # there is nothing before it, if nothing comes about
 
     def guard(self, gate: Gate[J]) -> None:
         """Let `gate` say, from now on, what leave jobs need."""
@@ -313,24 +323,27 @@ class Line(Generic[J]):
     async def take(self) -> Ticket[J] | None:
         """Return the next part, which must be `done` or `put_back`; None when the line is at its end."""
         while True:
-            now = anyio.current_time() if self._queue.waits else 0.0
-            full = len(self._queue) >= self._limit
-            found = self._queue.take(now)
-            if full and len(self._queue) < self._limit:
-                self._room.ring()
-            if isinstance(found, Ticket):
-                self._under_way += 1
-                if self._takers and (self._queue.waits or len(self._queue)):
-                    self._wake()
-                return found
-            if found is None and self.closed and not self._under_way:
-                self._wake_all()  # they are to see that it is over
-                return None
-            await self._wait(None if found is None else found - now)
+            if self._alarm is None:
+                now = time.monotonic() if self._queue.waits else 0.0
+                full = len(self._queue) >= self._limit
+                found = self._queue.take(now)
+                if full and len(self._queue) < self._limit:
+                    self._room.ring()
+                if isinstance(found, Ticket):
+                    self._under_way += 1
+                    if self._takers and (self._queue.waits or len(self._queue)):
+                        self._wake()
+                    return found
+                if found is None and self.closed and not self._under_way:
+                    self._wake_all()  # they are to see that it is over
+                    return None
+                if found is not None:
+                    self._set_alarm(max(found, now))
+            await self._wait()
 
     def put_back(self, ticket: Ticket[J], delay: float) -> None:
         """Let a part wait for `delay` seconds."""
-        self._queue.put_back(ticket, anyio.current_time() + delay)
+        self._queue.put_back(ticket, time.monotonic() + delay)
         self._under_way -= 1
         self._wake()
 
@@ -352,40 +365,45 @@ class Line(Generic[J]):
         """Say that a part that was taken does not come back."""
         self._under_way -= 1
         if self.closed and not self._under_way:
-            if self._queue.waits or len(self._queue):
-                self._wake()  # not all of them: where requests are paced this is so after each of them
-            else:
+            if not (self._queue.waits or len(self._queue)):
                 self._wake_all()
+            elif self._due > time.monotonic() + NEAR:  # where requests are paced this is so after each of them
+                self._wake()
 
-    async def _wait(self, seconds: float | None) -> None:
-        """Wait to be woken, or for `seconds`; one is enough who does that."""
-        alarm = math.inf if seconds is None else anyio.current_time() + seconds
-        mine = alarm < self._alarm
-        if mine:
-            self._alarm = alarm
+    async def _wait(self) -> None:
+        """Wait to be woken."""
         woken = anyio.Event()
         self._takers.append(woken)
         try:
-            with anyio.move_on_after(seconds if mine else None):
-                await woken.wait()
+            await woken.wait()
         except BaseException:
-            self._leave(woken, alarm)
-            if woken.is_set() or mine:  # it was for somebody who takes
+            if woken.is_set():  # it was for somebody who takes
+                self._came(woken)
                 self._wake()
+            else:
+                self._takers.remove(woken)
             raise
-        self._leave(woken, alarm)
+        self._came(woken)
 
-    def _leave(self, woken: anyio.Event, alarm: float) -> None:
-        """Wait no more."""
-        if not woken.is_set():
-            self._takers.remove(woken)
-        if self._alarm == alarm:
-            self._alarm = math.inf
+    def _came(self, woken: anyio.Event) -> None:
+        if self._coming is woken:
+            self._coming = None
+
+    def _set_alarm(self, due: float) -> None:
+        """Let somebody look again at `due`, and nobody before, unless something comes about."""
+        self._due = due
+        self._alarm = wake_at(due, self._wake)
 
     def _wake(self) -> None:
-        if self._takers:
-            self._takers.popleft().set()
+        """Let one of those who wait look again, who wakes the next if there is something for that one, too."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm, self._due = None, math.inf
+        if self._coming is None and self._takers:
+            self._coming = self._takers.popleft()
+            self._coming.set()
 
     def _wake_all(self) -> None:
+        self._wake()
         while self._takers:
             self._takers.popleft().set()

@@ -18,6 +18,7 @@ from typing import Self
 
 import anyio
 
+from sealift.alarm import wake_at
 from sealift.errors import NotSent, ObjectError, ServerFailed, SourceError, Transient, Unreachable
 from sealift.governor import LEAST_WAIT, Cap, Governor
 from sealift.outage import Outage
@@ -26,8 +27,11 @@ from sealift.tally import Observer
 
 async def _within(event: anyio.Event, seconds: float) -> None:
     """Wait for an event, for so many seconds at the most."""
-    with anyio.move_on_after(seconds):
+    alarm = wake_at(time.monotonic() + seconds, event.set)
+    try:
         await event.wait()
+    finally:
+        alarm.cancel()
 
 
 def _nobody() -> None:
