@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealift.localpath import Clashes, LocalPath, all_ordinary, ancestor_key, beside_directory, local_path, place_of
+from sealift.localpath import (
+    Clashes,
+    LocalPath,
+    all_ordinary,
+    ancestor_key,
+    beside_directory,
+    local_path,
+    local_paths,
+    place_of,
+)
 
 # The pieces that the rules are about, in every combination, and bytes that are no UTF-8.
 PIECES = [
@@ -203,6 +212,15 @@ def test_keys_that_are_all_ordinary_are_their_paths(keys: list[str]) -> None:
     if all_ordinary(keys):
         for key in keys:
             assert local_path(key, 0) == (tuple(key.encode("utf-8", "surrogateescape").split(b"/")), False, False)
+
+
+@given(
+    st.lists(st.tuples(hostile_keys | st.text("ab/.\n\udcff\udcc3\udca9"), st.sampled_from([0, 1])), min_size=1),
+    buckets,
+)
+def test_the_places_of_many_are_those_of_each(objects: list[tuple[str, int]], under: str | None) -> None:
+    keys, sizes = [key for key, _ in objects], [size for _, size in objects]
+    assert local_paths(keys, sizes, under=under) == [local_path(key, size, under=under) for key, size in objects]
 
 
 def test_most_keys_are_ordinary() -> None:

@@ -25,7 +25,7 @@ from sealift.errors import ObjectError
 from sealift.fetch import Job
 from sealift.ledger import Changes, Ledger, Record
 from sealift.leftover import LeftOver
-from sealift.localpath import LocalPath, all_ordinary, beside_directory, local_path
+from sealift.localpath import LocalPath, all_ordinary, beside_directory, local_path, local_paths
 from sealift.model import ARCHIVED, ByteRange, Ending, Outcome, RemoteObject
 from sealift.partial import Blocked, Kind, PartialFile, partial_name
 from sealift.placing import MOST_MOVES, Place, WayMaker, not_representable, recorded
@@ -240,18 +240,17 @@ class Diff:
         """Look at the places of some objects."""
         under, base = source.on_disk(several=self._several)
         looks = []
+        keys_below = [remote.key[len(base) :] for remote in remotes]
+        paths = local_paths(keys_below, [remote.size for remote in remotes], under=under)
+        records = {} if self._ledger is None else self._ledger.look_up([path.text for path in paths])
         nothing_in = _Missing(self._destination)
-        places = []
-        for remote in remotes:
-            key_below = remote.key[len(base) :]
-            places.append(Place(source, base, key_below, local_path(key_below, remote.size, under=under), under))
-        records = {} if self._ledger is None else self._ledger.look_up([place.path.text for place in places])
-        for remote, place in zip(remotes, places, strict=True):
-            directory = place.path.segments[:-1]
+        for remote, key_below, path in zip(remotes, keys_below, paths, strict=True):
+            place = Place(source, base, key_below, path, under)
+            directory = path.segments[:-1]
             absent = nothing_in[directory]
             if absent and self._recorder is not None and directory not in self._made:
                 self._will_make(directory, nothing_in)
-            record = records.get(place.path.text) if records else None
+            record = records.get(path.text) if records else None
             looks.append((remote, place, self._look(remote, place, record, absent=absent)))
         return looks
 

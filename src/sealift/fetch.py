@@ -179,6 +179,8 @@ class Job:
     @property
     def gets(self) -> int:
         """How many parts were planned: to be asked before any is done."""
+        if not self.to_open:
+            return 1
         grain = grain_of(self.remote, self.part_size)
         return count_parts(self.remote.size, self.part_size, self.done, grain=grain)
 

@@ -77,6 +77,15 @@ def local_path(key_below: str, size: int, *, under: str | None = None) -> LocalP
     return LocalPath(names, names != tuple(keys), directory)
 
 
+def local_paths(keys_below: Sequence[str], sizes: Sequence[int], *, under: str | None = None) -> list[LocalPath]:
+    """Return the places of some objects, one at least: as `local_path` of each, and quick where all are ordinary."""
+    paths = keys_below if under is None else [f"{under}/{key}" for key in keys_below]
+    if not all_ordinary(paths):
+        return [local_path(key, size, under=under) for key, size in zip(keys_below, sizes, strict=True)]
+    # No ordinary key has a NUL.
+    return [LocalPath(tuple(raw.split(b"/")), False, False) for raw in encoded("\0".join(paths)).split(b"\0")]
+
+
 def place_of(text: str) -> LocalPath:
     """Return the place of a path as it is recorded; a directory marker's ends with a slash."""
     return LocalPath(tuple(encoded(text.removesuffix("/")).split(b"/")), escaped=False, directory=text.endswith("/"))

@@ -9,7 +9,8 @@ is somebody's own: it is never touched, and the object fails.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import anyio
 from anyio.to_thread import run_sync
@@ -39,8 +40,7 @@ MOST_MOVES = 1024
 to it if someone keeps putting files there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where an object belongs."""
 
     source: Source
@@ -93,7 +93,7 @@ class WayMaker:
                     raise blocked
             elif self._strict:
                 raise not_representable(remote)
-            return replace(place, path=beside_directory(place.path), beside=True)
+            return place._replace(path=beside_directory(place.path), beside=True)
         if blocked.kind is not Kind.FILE or final:
             raise blocked
         key_below = ancestor_key(place.key_below, blocked.depth, under=place.under)
@@ -248,17 +248,18 @@ class TreeLanding:
         return self._in_place(job, _place(job))
 
     def _in_place(self, job: Job, place: Place) -> Outcome:
+        remote = job.remote
+        seconds = time.monotonic() - job.began if job.began else 0.0
+        outcome = self._way.outcome(remote, place.path, Ending.DOWNLOADED, seconds=seconds, replaced=job.replaces)
         if self._recorder is not None:
-            remote = job.remote
             checksum = job.checksum or None
             self._recorder.record(
-                recorded(remote, place.path.text, remote.last_modified_ns, checksum, encryption=job.encryption)
+                recorded(remote, outcome.path, remote.last_modified_ns, checksum, encryption=job.encryption)
             )
             if job.began:  # else nothing has told how it is encrypted
                 requests = requests_for(remote, job.due, -(-job.due // job.part_size))
                 self._recorder.asked(place.source.bucket, place.source.prefix, requests, charged=job.charged)
-        seconds = time.monotonic() - job.began if job.began else 0.0
-        return self._way.outcome(job.remote, place.path, Ending.DOWNLOADED, seconds=seconds, replaced=job.replaces)
+        return outcome
 
     def _commit(self, job: Job, place: Place, partial: PartialFile) -> None:
         self._destination.place(partial, place.path, job.remote.last_modified_ns, sync=self._sync)
