@@ -541,6 +541,19 @@ def test_a_name_that_the_file_system_does_not_take_fails_only_its_object(destina
 # ── Directories that are kept open ────────────────────────────────────────────────────────────────
 
 
+def test_a_destination_is_vacant_as_long_as_nothing_but_sealifts_own_is_in_it(dest: Path) -> None:
+    with Destination.open(dest, create=False) as nowhere:
+        assert nowhere.is_vacant()
+    with Destination.open(dest, create=True) as destination:
+        assert destination.is_vacant()
+        (dest / "link").symlink_to("nowhere")
+        assert not destination.is_vacant()
+        (dest / "link").rename(dest / ".sealift" / "link")
+        assert destination.is_vacant()
+        put(destination, "d/a")
+        assert not destination.is_vacant()
+
+
 def test_a_directory_that_was_deleted_meanwhile_is_made_again(dest: Path, destination: Destination) -> None:
     put(destination, "a/b/x", b"1")
     subprocess.run(["rm", "-r", str(dest / "a")], check=True)

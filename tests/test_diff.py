@@ -1,15 +1,17 @@
 """What a look at an object's place says: fetch it, leave it, or why it cannot be mirrored."""
 
 import os
+from itertools import permutations
 
 import pytest
 
-from sealift.config import SelectionSettings, Settings, TransferSettings
+from sealift import diff
+from sealift.config import Durability, SelectionSettings, Settings, TransferSettings
 from sealift.destination import Destination
 from sealift.diff import Diff
 from sealift.model import ByteRange, Ending
-from sealift.partial import PartialFile, partial_name
-from sealift.placing import WayMaker
+from sealift.partial import Blocked, PartialFile, partial_name
+from sealift.placing import TreeLanding, WayMaker
 from sealift.selection import Ownership, Selection, parse_sources
 from sealift.tally import Tally
 from tests.support.keys import Keys, remote
@@ -24,13 +26,16 @@ MODIFIED = remote("k").last_modified_ns
 class Comparing:
     """A diff of objects with what is in a directory."""
 
-    def __init__(self, dest, *keys, sources=("s3://bucket",), strict=False, dry=False, kind=Destination):
+    def __init__(
+        self, dest, *keys, sources=("s3://bucket",), strict=False, dry=False, kind=Destination, inventory=None
+    ):
         self.sources = parse_sources(sources)
         self.watcher = Watcher()
         self.tally = Tally(self.watcher, 0.0)
         self.destination = kind.open(dest, create=not dry)
         settings = Settings(
-            selection=SelectionSettings(strict_keys=strict), transfer=TransferSettings(part_size=1 << 20)
+            selection=SelectionSettings(strict_keys=strict, inventory=inventory),
+            transfer=TransferSettings(part_size=1 << 20),
         )
         ownership = Ownership(self.sources, Selection())
         way = WayMaker(Keys(keys), self.destination, ownership, self.tally, strict=strict, dry=dry)
@@ -42,6 +47,13 @@ class Comparing:
             several=len(self.sources) > 1,
             dry=dry,
         )
+        self.landing = TreeLanding(self.destination, way, Durability.NONE)
+
+    async def land(self, job):
+        """Put the object of a job in its place."""
+        with self.landing.begin(job) as begun:
+            begun.write(0, b"body"[: job.remote.size])
+            return await self.landing.land(job, begun)
 
     async def jobs(self, *remotes, **more):
         return await self.diff.jobs(self.sources[0], remotes, **more)
@@ -212,3 +224,127 @@ async def test_there_is_an_end_to_it_if_someone_keeps_putting_files_in_the_way(c
     assert await c.jobs(remote("a/b")) == []
     [outcome] = c.watcher.outcomes
     assert (outcome.ending, outcome.error) == (Ending.FAILED, "PathBlocked")
+
+
+# ── Directories that held nothing when the run began with them ──────────────────────────────────────
+
+
+@pytest.mark.parametrize("key", ["k", "d/k", "d/e/k"])
+async def test_where_nothing_was_no_file_is_looked_for_on_any_later_page(comparing, tmp_path, key):
+    """That is what a first run saves: what is there by now is another object's, or is replaced like any other file."""
+    c = comparing()
+    await c.jobs(remote(f"{key}1"))
+    put(tmp_path / f"{key}2")
+    [job] = await c.jobs(remote(f"{key}2"))
+    assert not job.replaces
+    assert (await c.land(job)).ending is Ending.DOWNLOADED
+
+
+async def test_an_object_that_is_started_over_is_looked_for(comparing, tmp_path):
+    """A worker may have put it in place before it was lost, and told nobody."""
+    c = comparing()
+    jobs = await c.jobs(remote("k"), remote("d/k"))
+    for job in jobs:
+        await c.land(job)
+    assert await c.jobs(remote("k"), restarts=1) == await c.jobs(remote("d/k"), restarts=1) == []
+    assert c.endings == [(Ending.UP_TO_DATE, "k", "k"), (Ending.UP_TO_DATE, "d/k", "d/k")]
+
+
+async def test_an_object_that_an_inventory_names_again_is_looked_for(comparing):
+    c = comparing(inventory="s3://inventories/manifest.json")
+    for job in await c.jobs(remote("k"), remote("d/k"), remote("e/", 0), remote("e/k")):
+        await c.land(job)
+    assert await c.jobs(remote("k"), remote("d/k"), remote("e/k")) == []
+    assert [key for _, key, _ in c.endings] == ["e/", "k", "d/k", "e/k"]
+
+
+@pytest.mark.parametrize("there", ["other", ".sealift2", "d/other"])
+async def test_where_something_was_every_file_is_looked_for(comparing, tmp_path, there):
+    put(tmp_path / there)
+    key = "d/k" if "/" in there else "k"
+    c = comparing()
+    await c.jobs(remote(f"{key}1"))
+    put(tmp_path / f"{key}2")
+    assert await c.jobs(remote(f"{key}2")) == []
+
+
+async def test_a_directory_is_vacant_where_its_marker_has_made_it_and_not_where_it_was_there(comparing, tmp_path):
+    put(tmp_path / "old" / "k")
+    c = comparing()
+    await c.jobs(remote("new/", 0), remote("old/", 0))
+    put(tmp_path / "new" / "k")
+    [job] = await c.jobs(remote("new/k"), remote("old/k"))
+    assert job.remote.key == "new/k"
+
+
+async def test_of_so_many_directories_some_are_forgotten_and_looked_into_again(comparing, tmp_path, monkeypatch):
+    monkeypatch.setattr(diff, "MOST_VACANT", 3)
+    c = comparing()
+    for name in "abcdef":
+        for job in await c.jobs(remote(f"{name}/k"), remote(f"{name}{name}/", 0)):
+            await c.land(job)
+    again = [remote(f"{name}/k") for name in "abcde"]
+    assert await c.jobs(*again) == []
+    put(tmp_path / "k")
+    assert len(await c.jobs(remote("k"))) == 1, "the top is not among the forgotten"
+
+
+@pytest.mark.parametrize("dry", [False, True])
+async def test_a_link_where_a_directory_was_missing_is_not_a_directory_that_is_missing(comparing, tmp_path, dry):
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    c = comparing(dry=dry)
+    assert await c.jobs(remote("link/k"), remote("link/l")) == []
+    assert [outcome.error for outcome in c.watcher.outcomes] == ["PathBlocked"] * 2
+
+
+@pytest.mark.parametrize("kind", ["link", "directory"])
+@pytest.mark.parametrize("where", ["d/k", "d", "k"])
+async def test_what_somebody_puts_there_meanwhile_is_neither_followed_nor_replaced(comparing, tmp_path, kind, where):
+    elsewhere = tmp_path / "elsewhere"
+    c = comparing()
+    await c.jobs(remote("d/j"), remote("j"))
+    elsewhere.mkdir()
+    thing = tmp_path / where
+    thing.parent.mkdir(exist_ok=True)
+    if kind == "link":
+        thing.symlink_to(elsewhere, target_is_directory=True)
+    else:
+        put(thing / "theirs", b"theirs")
+    blocked = []
+    for job in await c.jobs(remote("d/k"), remote("k")):
+        try:
+            await c.land(job)
+        except Blocked:
+            blocked.append(job.remote.key)
+    assert blocked == ["d/k" if where == "d" else where] if (kind, where) != ("directory", "d") else not blocked
+    assert not list(elsewhere.iterdir())
+    assert thing.is_symlink() if kind == "link" else (thing / "theirs").read_bytes() == b"theirs"
+
+
+KEYS = ("a", "a/b", "a/b/c", "m", "m/")
+
+
+@pytest.mark.parametrize("pages", [1, 2, 5])
+@pytest.mark.parametrize("below", ["", "d/"])
+async def test_files_make_way_for_directories_on_whatever_page_they_are_and_whoever_comes_first(tmp_path, pages, below):
+    """Nothing is looked for here, so that it is for the commit to find out."""
+    for number, order in enumerate(permutations(KEYS)):
+        c = Comparing(tmp_path / str(number), *(below + key for key in KEYS))
+        with c.destination:
+            for start in range(0, len(KEYS), -(-len(KEYS) // pages)):
+                page = order[start : start + -(-len(KEYS) // pages)]
+                jobs = await c.jobs(*(remote(below + key, 0 if key.endswith("/") else 4) for key in page))
+                for job in jobs:
+                    await c.land(job)
+        expected = {"a%file": b"body", "a/b%file": b"body", "a/b/c": b"body", "m%file": b"body", "m/": b""}
+        assert tree(tmp_path / str(number)) == {below + path: data for path, data in expected.items()}, order
+
+
+async def test_a_plan_for_an_empty_destination_asks_nothing_of_the_disk_and_finds_what_is_there(comparing, tmp_path):
+    c = comparing(dry=True)
+    need = await c.diff.need(c.sources[0], [remote("k"), remote("d/k"), remote("%file")])
+    assert (need.objects, need.size, need.escaped) == (3, 12, 1)
+    put(tmp_path / "there")
+    c = comparing(dry=True)
+    need = await c.diff.need(c.sources[0], [remote("there"), remote("d/k")])
+    assert (need.objects, need.size) == (1, 4)

@@ -187,6 +187,25 @@ async def test_a_file_of_another_shard_gives_way_to_a_directory(server, tmp_path
     assert tree(tmp_path)[f"{key}/below"] == b"needs the name"
 
 
+async def test_shards_that_fill_a_destination_together_make_the_tree_of_one_run(server, tmp_path):
+    """Each of them has seen it empty, and the other's files come where it looks for none."""
+    for name in KEYS[:30]:
+        fill(
+            server,
+            {f"{name}/below": b"below", f"{name}/below/it": b"it", f"{name[0]}/{name[-1]}": b"", f"{name}-": b"-"},
+        )
+        server.put("bucket", f"{name}-/", b"")
+    server.page_size = 10
+    await mirror(server, tmp_path / "whole")
+
+    async with anyio.create_task_group() as machines:
+        for shard in THREE:
+            machines.start_soon(mirror, server, tmp_path / "shards", shard)
+
+    assert tree(tmp_path / "shards") == tree(tmp_path / "whole")
+    assert (tmp_path / "shards" / f"{KEYS[0]}%file").read_bytes() == BODIES[KEYS[0]]
+
+
 async def test_a_file_that_another_shard_has_moved_is_sealifts_own_where_it_is_now(server, tmp_path):
     key = next(name for name in ("a", "b", "c", "e", "f") if THREE[0].has(name) and not THREE[0].has(f"{name}/below"))
     server.put("bucket", key, b"a file")

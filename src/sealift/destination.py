@@ -268,7 +268,7 @@ class Destination:
     def facts_and_beside(self, path: LocalPath) -> tuple[Local, Local]:
         """Return what is at the `path` of a file, and, where that is no file, what is at `beside_directory(path)`.
 
-        As `facts` of both, at half the price: that of most objects of a first run.
+        As `facts` of both, at half the price: that of most new objects beside older ones.
         """
         if self._directories is None:
             return _MISSING, _MISSING
@@ -303,6 +303,15 @@ class Destination:
         except FileNotFoundError:
             return True
         except Blocked:
+            return False
+
+    def is_vacant(self) -> bool:
+        """Whether it was seen that nothing is in the destination besides Sealift's own directory."""
+        if self._directories is None:
+            return True
+        try:
+            return self._in_directory((), _has_only_our_own, LocalPath((), escaped=False, directory=True))
+        except (FileNotFoundError, SealiftError):
             return False
 
     def read(self, path: LocalPath) -> Reading:
@@ -756,6 +765,15 @@ def _look_at_both(directory_fd: int, name: bytes, beside: bytes) -> tuple[Local,
     if found is _MISSING:
         _check_deleted(directory_fd)
     return found, other
+
+
+def _has_only_our_own(directory_fd: int) -> bool:
+    descriptor = os.open(".", _BELOW, dir_fd=directory_fd)
+    try:
+        with os.scandir(descriptor) as entries:
+            return all(entry.name == OWN_DIRECTORY for entry in entries)
+    finally:
+        os.close(descriptor)
 
 
 def _check_deleted(directory_fd: int) -> None:

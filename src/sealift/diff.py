@@ -2,9 +2,11 @@
 
 1. Of what the ledger knows and nobody has touched, which of most runs is nearly all, some hundred at once are found to
    be in place: by a look-up of a stretch of the ledger, and an lstat each.
-2. The file in any other object's place is held against the object by itself (`sealift.standing`).
-3. Where only its bytes can tell, it is read (`sealift.proving`): with `--check checksum` and `--adopt verify`.
-4. Only where something is in the way (`sealift.placing`) other objects are asked for.
+2. Of a first run, nearly all belong into directories that held nothing when the run came to them. They are fetched
+   without a look: what is in there by now is another object's, or somebody has put it there since.
+3. The file in any other object's place is held against the object by itself (`sealift.standing`).
+4. Where only its bytes can tell, it is read (`sealift.proving`): with `--check checksum` and `--adopt verify`.
+5. Only where something is in the way (`sealift.placing`) other objects are asked for.
 """
 
 from __future__ import annotations
@@ -44,8 +46,10 @@ STRETCH = 200
 SLICE = 50
 """Objects that are compared one by one in one go: 20 µs each, a millisecond as well."""
 
-MOST_MADE = 10_000
-"""Directories that are remembered as taken down: some MB. Those of one page would do."""
+MOST_VACANT = 10_000
+"""Directories that are remembered to have held nothing: some MB. Where one is forgotten, its files are looked for."""
+
+_TOP: Segments = ()
 
 
 class Doubt(NamedTuple):
@@ -118,7 +122,9 @@ class Diff:
         self._adopts = consulted and recorder is not None
         self._forced = storage.force
         self._found = Changes()
-        self._made: set[Segments] = set()
+        # An inventory may name an object twice, and by the second time it may be in its place.
+        self._once = dry or settings.selection.inventory is None
+        self._vacant: set[Segments] = {_TOP} if destination.is_vacant() else set()
 
     async def jobs(self, source: Source, remotes: Sequence[RemoteObject], *, restarts: int = 0) -> list[Job]:
         """Return a job for each object that has to be fetched; end the others. Raises RunError.
@@ -130,7 +136,7 @@ class Diff:
             remotes = await self._pass_over(self._unchanged, source, remotes)
         for start in range(0, len(remotes), SLICE):
             slice_ = remotes[start : start + SLICE]
-            looks = await self._disk.perform(partial(self._compare, source, slice_))
+            looks = await self._disk.perform(partial(self._compare, source, slice_, again=restarts > 0))
             for remote, place, finding in await self._settle_all(looks):
                 job = finding if isinstance(finding, Job) else await self._resolve(remote, place, finding)
                 if job is not None:
@@ -236,32 +242,40 @@ class Diff:
             self._tally.fail(remote, finding)
         return None
 
-    def _compare(self, source: Source, remotes: Sequence[RemoteObject]) -> list[_Look]:
-        """Look at the places of some objects."""
+    def _compare(self, source: Source, remotes: Sequence[RemoteObject], *, again: bool = False) -> list[_Look]:
+        """Look at the places of some objects; `again`: a file of theirs may be there from earlier in this run."""
         under, base = source.on_disk(several=self._several)
         looks = []
         keys_below = [remote.key[len(base) :] for remote in remotes]
         paths = local_paths(keys_below, [remote.size for remote in remotes], under=under)
         records = {} if self._ledger is None else self._ledger.look_up([path.text for path in paths])
-        nothing_in = _Missing(self._destination)
+        missing = _Missing(self._destination)
+        if not self._once:
+            self._vacant.clear()
         for remote, key_below, path in zip(remotes, keys_below, paths, strict=True):
             place = Place(source, base, key_below, path, under)
             directory = path.segments[:-1]
-            absent = nothing_in[directory]
-            if absent and self._recorder is not None and directory not in self._made:
-                self._will_make(directory, nothing_in)
+            absent = directory in self._vacant and not again
+            if not absent and missing[directory]:
+                absent = True
+                self._will_make(directory, missing)
             record = records.get(path.text) if records else None
             looks.append((remote, place, self._look(remote, place, record, absent=absent)))
         return looks
 
-    def _will_make(self, directory: Segments, nothing_in: _Missing) -> None:
+    def _will_make(self, directory: Segments, missing: _Missing) -> None:
         """Take down which directories are going to be made on the way to this one, which does not exist."""
-        if len(self._made) >= MOST_MADE:
-            self._made.clear()
-        while directory and directory not in self._made and nothing_in[directory]:
-            self._made.add(directory)
-            self._found.directories.append(LocalPath(directory, escaped=False, directory=True).text)
+        while directory and directory not in self._vacant and missing[directory]:
+            self._hold_for_vacant(directory)
+            if self._recorder is not None:
+                self._found.directories.append(LocalPath(directory, escaped=False, directory=True).text)
             directory = directory[:-1]
+
+    def _hold_for_vacant(self, directory: Segments) -> None:
+        """Remember that nothing is in a directory but what this run puts there, and others from now on."""
+        if len(self._vacant) >= MOST_VACANT:
+            self._vacant &= {_TOP}
+        self._vacant.add(directory)
 
     def _count_escaped(self, source: Source, remotes: Sequence[RemoteObject]) -> int:
         if all_ordinary(self._plain_paths(source, remotes)):
@@ -285,12 +299,13 @@ class Diff:
         return Need(len(remotes), size, gets, 0)
 
     def _all_missing(self, paths: Sequence[str]) -> bool:
-        """Whether all these paths are as their keys say, and in directories that do not exist."""
+        """Whether all these paths are as their keys say, and in directories that hold nothing."""
         if not all_ordinary(paths):
             return False
-        nothing_in = _Missing(self._destination)
+        missing = _Missing(self._destination)
         one_in_each = {path.rpartition("/")[0]: path for path in paths}.values()
-        return all(nothing_in[local_path(path, 1).segments[:-1]] for path in one_in_each)
+        directories = {local_path(path, 1).segments[:-1] for path in one_in_each}
+        return all(missing[directory] for directory in directories - self._vacant)
 
     def _look_anew(self, remote: RemoteObject, place: Place) -> Finding | Doubt:
         return self._look(remote, place, self._recorded(place.path))
@@ -321,6 +336,8 @@ class Diff:
             made = isinstance(self._destination.facts(path), Missing)
         else:
             made = self._destination.make_directory(path.segments)
+            if made:
+                self._hold_for_vacant(path.segments)
             if made and self._recorder is not None:
                 self._found.directories.append(path.text)
                 self._found.records.append(recorded(remote, f"{path.text}/", 0))
@@ -443,10 +460,7 @@ def _of(record: Record, remote: RemoteObject) -> bool:
 
 
 class _Missing(dict[Segments, bool]):
-    """Which directories do not exist, each looked up once: for one page, whose objects have a place each.
-
-    What appears in one of them meanwhile is another object's.
-    """
+    """Which directories do not exist, each looked up once: for some objects that are compared in one go."""
 
     def __init__(self, destination: Destination) -> None:
         super().__init__()
