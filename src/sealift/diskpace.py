@@ -12,6 +12,7 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Callable
+from resource import getrusage
 from typing import TypeVar, TypeVarTuple
 
 from anyio.to_thread import run_sync
@@ -50,10 +51,12 @@ class DiskPace:
 class DiskWork:
     """Does file work where the disk's pace says."""
 
-    __slots__ = ("_pace",)
+    __slots__ = ("_pace", "_whose")
 
     def __init__(self) -> None:
         self._pace = DiskPace()
+        # Where the system does not tell of a thread how often it has waited (macOS), all of the process's are meant.
+        self._whose: int = getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)
 
     @property
     def keeps_up(self) -> bool:
@@ -66,17 +69,10 @@ class DiskWork:
 
     def perform_inline(self, work: Callable[[*A], T], *arguments: *A) -> T:
         """Return what `work` returns, and remember how long that took."""
-        began, waits = time.monotonic(), _waits()
+        whose = self._whose
+        began, waits = time.monotonic(), getrusage(whose).ru_nvcsw  # losing its turn is not waiting
         result = work(*arguments)
         ended = time.monotonic()
         if ended - began >= STALL:
-            self._pace.took(ended - began, ended, waited=_waits() > waits)
+            self._pace.took(ended - began, ended, waited=getrusage(whose).ru_nvcsw > waits)
         return result
-
-
-def _waits() -> int:
-    """Return how often this thread has had to wait for something, which losing its turn does not count as.
-
-    Where the system does not tell that of a thread (macOS), all of the process's are meant.
-    """
-    return resource.getrusage(getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)).ru_nvcsw

@@ -263,7 +263,8 @@ class PartialFile:
         of the rename itself is the caller's, who knows the final directory. With `sync` the name is
         on the disk, too, when this returns.
         """
-        self.finish(mtime_ns, sync=sync)
+        if not self._finished:
+            self.finish(mtime_ns, sync=sync)
         source = os.fsencode(self.name)
         try:
             rename_new(self.directory_fd, source, directory_fd, name)

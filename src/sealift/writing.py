@@ -165,9 +165,10 @@ class Filling:
 
         Raises Blocked, LocalStorageError.
         """
-        if self._partial is None:  # an empty object: nothing came that would have made its file
-            await self._writer.disk.perform(self._finish)
-        return await self._writer.place(self._attempt, spot, self._opened(), checked)
+        partial = self._partial
+        if partial is None:  # an empty object: nothing came that would have made its file
+            partial = await self._writer.disk.perform(self._finish)
+        return await self._writer.place(self._attempt, spot, partial, checked)
 
     def close(self) -> None:
         """Let go of the file; it stays on the disk."""
@@ -175,22 +176,22 @@ class Filling:
             self._partial.close()
 
     def _write(self, data: bytes | memoryview) -> None:
-        self._opened().write(self.reached, data)
+        attempt, partial = self._attempt, self._partial
+        if partial is None:
+            partial = self._partial = self._writer.create(attempt)
+        partial.write(self.reached, data)
         if self._running is not None:
             self._running.update(data)
         if self._beside is not None:
             self._beside.update(data)
         self.reached += len(data)
-        if self.reached == self._attempt.remote.size and self._attempt.spot is not None:
-            self._finish()
+        if self.reached == attempt.remote.size and attempt.spot is not None:
+            partial.finish(attempt.remote.last_modified_ns, sync=False)
 
-    def _opened(self) -> PartialFile:
-        if self._partial is None:
-            self._partial = self._writer.create(self._attempt)
+    def _finish(self) -> PartialFile:
+        self._partial = self._writer.create(self._attempt)
+        self._partial.finish(self._attempt.remote.last_modified_ns, sync=False)
         return self._partial
-
-    def _finish(self) -> None:
-        self._opened().finish(self._attempt.remote.last_modified_ns, sync=False)
 
 
 class Writer:
