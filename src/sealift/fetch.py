@@ -139,8 +139,6 @@ class Job:
     """Bytes of its parts from now on, where they are more than `part_size`: KMS has refused some."""
     to_open: bool = True
     """Its partial file has to be opened before anything is asked for."""
-    placed: bool = False
-    """It has its final name already."""
     checksum: str = ""
     """That of its bytes, once all are there and were checked, as the ledger has it."""
     verified: bool = False
@@ -432,10 +430,13 @@ class Fetcher:
         if isinstance(error, RunError):
             raise _about(error, job) from error
         job.checksum, job.verified = end.checksum, end.verified
-        if end.placed:
-            ticket.part = Part(ByteRange(job.remote.size, job.remote.size), whole=False)
-            job.placed = True
-        elif isinstance(error, Blocked):
+        if end.placed:  # all of the object, which was this one part
+            job.tickets.discard(ticket)
+            self._jobs.discard(job)
+            self._end_well(job, self._landing.placed(job))
+            self._line.done()
+            return
+        if isinstance(error, Blocked):
             pass  # it is complete, and `_finish` finds it another place
         elif isinstance(error, NotSent) and job.failure is None:
             self._tally.get_requests -= 1
@@ -477,10 +478,6 @@ class Fetcher:
         job.tickets.discard(ticket)
         job.done.append(ByteRange(ticket.start, ticket.part.range.start))
         if job.tickets or not (job.over or job.drawn):
-            self._line.done()
-        elif job.placed:
-            self._jobs.discard(job)
-            self._end_well(job, self._landing.placed(job))
             self._line.done()
         else:
             self._finishing += 1

@@ -104,6 +104,10 @@ class Lanes:
         """Hear of body bytes."""
         self._received += size
         self.decider.received(size)
+
+    def progressed(self, number: int, reached: int) -> None:
+        """Hear how far an attempt has come of which there is more to come."""
+        self.decider.reached(number, reached)
         self._look(0)
 
     def _fill_up(self) -> None:
@@ -232,5 +236,5 @@ class _Intake:
     def written(self) -> None:
         """Tell how far it has come."""
         reached, attempt = self._filling.reached, self._attempt
-        if reached < attempt.part.range.stop:
-            self._lanes.decider.reached(attempt.number, reached)
+        if reached < attempt.part.range.stop:  # else it is about to end, which tells the same
+            self._lanes.progressed(attempt.number, reached)
