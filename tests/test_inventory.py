@@ -13,12 +13,14 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 import pytest
+from benchmarks.kms.figures import fullest_second
 from pyarrow import orc, parquet
 
 import sealift
 from sealift import (
     ConfigError,
     Filter,
+    KmsSettings,
     LocalStorageError,
     MaxDelete,
     RetrySettings,
@@ -31,7 +33,7 @@ from sealift.inventory import parse_report
 from sealift.sharding import Shard
 from tests.support.faultserver import Answer, FaultServer, ResetAfter, Restore
 from tests.support.faultserver.listing import url_encode
-from tests.support.running import Watcher, settings_for, tree
+from tests.support.running import Watcher, kms_log, settings_for, tree
 from tests.support.smalldisk import small_tmpfs
 
 pytestmark = pytest.mark.anyio
@@ -158,6 +160,15 @@ async def mirror(server, dest, *sources, observer=None, **more):
 
 
 # ── Reports ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_under_a_cap_the_reports_keep_to_it_as_well(server, tmp_path):
+    """They may be encrypted as what they name is."""
+    where, times = Report(server).put(files=4), kms_log(server)
+    selection = SelectionSettings(inventory=where)
+    await sealift.mirror(["s3://bucket"], tmp_path, settings_for(server, selection=selection, kms=KmsSettings(rps=4)))
+    assert len(times) == 1 + 4 + len(BODIES)
+    assert fullest_second(times) <= 4
 
 
 @pytest.mark.parametrize("kind", FORMATS)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from benchmarks.kms.figures import fullest_second
 
 import sealift
 from sealift import (
@@ -59,7 +60,7 @@ from tests.support.faultserver import (
     WrongContentRange,
     WrongLength,
 )
-from tests.support.running import Watcher, fill, mirror, partials, settings_for, tree
+from tests.support.running import Watcher, fill, kms_log, mirror, partials, settings_for, tree
 from tests.support.smalldisk import small_tmpfs
 
 pytestmark = pytest.mark.anyio
@@ -384,6 +385,21 @@ async def test_under_a_cap_it_counts_when_a_get_goes_out_and_not_when_it_is_answ
             await held.reached(30)
             here.set()
     assert len(tree(tmp_path)) == 30
+
+
+@pytest.mark.parametrize("transport", [TransportChoice.WIRE, TransportChoice.SDK])
+async def test_under_a_cap_the_gets_that_say_why_heads_fail_keep_to_it_as_well(server, tmp_path, transport):
+    """The last object is fetched meanwhile."""
+    fill(server, {f"k{number:02}": b"x" for number in range(30)})
+    names, times = tmp_path / "names", kms_log(server)
+    names.write_text("".join(f"k{number:02}\n" for number in range(30)))
+    for op in ("head", "get"):
+        denied = Answer(403, "AccessDenied", "Access Denied")
+        server.fault(op=op, do=denied, times=None, when=lambda request: request.key != "k29")
+    selection = SelectionSettings(files_from=str(names))
+    summary = await mirror(server, tmp_path / "to", transport=transport, selection=selection, kms=KmsSettings(rps=20))
+    assert (summary.downloaded, summary.failed, len(times)) == (1, 29, 30)
+    assert fullest_second(times) <= 20
 
 
 async def test_a_get_that_found_no_connection_leaves_its_permit_to_the_next_and_asks_kms_nothing(

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 from sealift.config import KmsSettings
@@ -194,6 +195,19 @@ class Admission:
             known.belong(region, self._pace(region, name if name in self._apart else ""))
         return known
 
+    @asynccontextmanager
+    async def aside(self, bucket: str) -> AsyncIterator[Callable[[], None] | None]:
+        """Wait, under a cap, for leave for a GET that stands in no line: see `store.Leave`.
+
+        Without one it goes at once: there are few of them.
+        """
+        pace = self.bucket(bucket).pace
+        if not pace.capped:
+            yield None
+            return
+        with await pace.permit() as permit:
+            yield permit.going
+
     def answered(self, wanted: Wanted, permit: Permit | None, sent: float, *, charged: bool) -> float | None:
         """Hear that S3 has answered what was sent with `permit` at `sent`; `charged`: KMS was asked, and granted it.
 
@@ -272,6 +286,11 @@ class Admission:
                 clock=self._clock,
             )
         return pace
+
+
+def no_region(_bucket: str) -> str:
+    """Return the Region of a bucket before anybody knows one."""
+    return ""
 
 
 def _nobody() -> None:

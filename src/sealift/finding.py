@@ -30,7 +30,7 @@ from sealift.model import RemoteObject
 from sealift.naming import Names
 from sealift.retry import RetrySettings
 from sealift.s3 import LISTINGS
-from sealift.s3.store import ObjectStore, PageRequest
+from sealift.s3.store import Leave, ObjectStore, PageRequest
 from sealift.selection import Ownership, Selection, Source
 from sealift.snapshot import Snapshot
 from sealift.splitting import Landmarks
@@ -84,9 +84,12 @@ class Finder:
             self._intake = Intake(self.ownership, self._tally, shard=self._chosen.shard, named=listed, versions=None)
 
     @asynccontextmanager
-    async def inventory(self, store: ObjectStore, directory: Path | None, retry: RetrySettings) -> AsyncIterator[None]:
+    async def inventory(
+        self, store: ObjectStore, directory: Path | None, retry: RetrySettings, leave: Leave
+    ) -> AsyncIterator[None]:
         """Open the inventory that names the objects, if one does; files are put into `directory`, or a temporary one.
 
+        They are fetched with `leave` to.
         Raises ConfigError, SourceError, LocalStorageError.
         """
         chosen = self._chosen
@@ -104,6 +107,7 @@ class Finder:
                 buckets={source.bucket for _, source in self.ownership.sources},
                 pinned=not chosen.then_list,
                 failed=self._intake.in_vain,
+                leave=leave,
             ) as names:
                 moment = names.report.moment
                 if moment is not None:

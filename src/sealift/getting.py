@@ -23,7 +23,7 @@ from pathlib import Path
 import anyio
 from anyio.to_thread import run_sync
 
-from sealift.admission import Admission
+from sealift.admission import Admission, no_region
 from sealift.attempt import Spot
 from sealift.bandwidth import Bandwidth
 from sealift.checking import Checker
@@ -143,6 +143,7 @@ class _Run:
         self._tally = Tally(Observers(observer), anyio.current_time())
         self._settings = settings
         self._described = False
+        self._admission = Admission(settings.kms, no_region, {})
 
     def summary(self) -> Summary:
         """Return what was done up to now."""
@@ -157,6 +158,8 @@ class _Run:
         """Look the object up, `fetch` it, and return what was done. Raises what the whole amounts to."""
         with reported(self._tally.observer, self.summary):
             async with connected(self._settings, self._tally) as store:
+                self._admission = Admission(self._settings.kms, store.region, {})
+                store.guard(self._admission.aside)
                 remote = await self._describe(store, location, version_id)
                 if remote is not None:
                     await fetch(store, remote)
@@ -206,7 +209,7 @@ class _Run:
                     settings=settings,
                     tally=self._tally,
                     start_over=start_over,
-                    admission=Admission(settings.kms, store.region, {}),
+                    admission=self._admission,
                     writer=Writer(None, directory_fd, settings.storage.durability),
                 )
 
@@ -220,7 +223,7 @@ class _Run:
         """Fetch the object's parts and write them out in order."""
         stream = Stream(fd, "the output")
         restarts = 0
-        admission = Admission(self._settings.kms, store.region, {})
+        admission = self._admission
         ordered: _Ordered | None = None
         sampler = Sampler(self._tally, admission, lambda: 0 if ordered is None else ordered.under_way)
         try:

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 import anyio
 
 from sealift.denial import PLAIN
-from sealift.errors import AccessError, ObjectError, Refused
+from sealift.errors import AccessError, NotSent, ObjectError, Refused
 from sealift.model import ByteRange, Part, RemoteObject
 from sealift.refusals import is_refusal
-from sealift.s3.store import ObjectStore
+from sealift.s3.store import Leave, ObjectStore, at_once
 from sealift.sampling import HEADS
 from sealift.survey import SAMPLE, evenly, spread
 from sealift.tally import Tally
@@ -40,8 +40,10 @@ class Hopeless:
         if self._tally.turned_away >= self._enough:
             self._due.set()
 
-    async def watch(self, store: ObjectStore, places: Sequence[tuple[str, str]], pick: Pick) -> None:
-        """Wait until there is reason to ask, and ask objects under `places`, buckets and prefixes.
+    async def watch(
+        self, store: ObjectStore, places: Sequence[tuple[str, str]], pick: Pick, leave: Leave = at_once
+    ) -> None:
+        """Wait until there is reason to ask, and ask objects under `places`, buckets and prefixes, with `leave` to.
 
         `pick` leaves those that the run is about. Raises AccessError where nothing can be read.
         """
@@ -49,7 +51,7 @@ class Hopeless:
             await self._due.wait()
             if self._tally.bytes:
                 return
-            error = await _none_readable(store, places, pick)
+            error = await _none_readable(store, places, pick, leave)
             if error is not None:
                 raise AccessError(
                     f"nothing can be read: {self._tally.turned_away:,} objects were refused, and so is a "
@@ -61,7 +63,9 @@ class Hopeless:
             self._due = anyio.Event()
 
 
-async def _none_readable(store: ObjectStore, places: Sequence[tuple[str, str]], pick: Pick) -> ObjectError | None:
+async def _none_readable(
+    store: ObjectStore, places: Sequence[tuple[str, str]], pick: Pick, leave: Leave
+) -> ObjectError | None:
     """Return why an object of a sample cannot be read, if none can; None where that is not sure."""
     objects: list[RemoteObject] = []
     for bucket, prefix in places:
@@ -76,12 +80,9 @@ async def _none_readable(store: ObjectStore, places: Sequence[tuple[str, str]], 
     async def ask(scope: anyio.CancelScope) -> None:
         nonlocal sure
         for remote in left:
-            whole = remote.size == 0
-            try:
-                async with store.open(remote, Part(ByteRange(0, 0 if whole else 1), whole=whole)):
-                    sure = False
-            except ObjectError as error:
-                sure = sure and is_refusal(error)
+            error = await _refusal(store, remote, leave)
+            sure = sure and error is not None and is_refusal(error)
+            if error is not None:
                 refused.append(error)
             if not sure:
                 scope.cancel()
@@ -92,3 +93,19 @@ async def _none_readable(store: ObjectStore, places: Sequence[tuple[str, str]], 
             for _ in range(HEADS):
                 together.start_soon(ask, together.cancel_scope)
     return refused[-1] if sure and refused else None
+
+
+async def _refusal(store: ObjectStore, remote: RemoteObject, leave: Leave) -> ObjectError | None:
+    """Ask for an object's first byte, and return what it is refused with, if it is."""
+    whole = remote.size == 0
+    while True:
+        try:
+            async with (
+                leave(remote.bucket) as going,
+                store.open(remote, Part(ByteRange(0, 0 if whole else 1), whole=whole), going),
+            ):
+                return None
+        except NotSent:
+            continue
+        except ObjectError as error:
+            return error

@@ -38,7 +38,7 @@ from sealift.model import ARCHIVED, ByteRange, Part, RemoteObject
 from sealift.naming import BATCH
 from sealift.partial import translated
 from sealift.retry import Attempts, RetrySettings, after
-from sealift.s3.store import ObjectStore
+from sealift.s3.store import Leave, ObjectStore, at_once
 from sealift.selection import Location, parse_location
 
 LARGEST_MANIFEST: Final = 64 * 1024 * 1024
@@ -120,9 +120,11 @@ class Inventory:
         buckets: Collection[str],
         pinned: bool,
         failed: Callable[[RemoteObject, ObjectError], None],
+        leave: Leave,
     ) -> None:
         """Files are put into `directory`, None for where temporary files go; `buckets` are those that are meant.
 
+        Reports may be encrypted as what they name is: `leave` paces the GETs.
         `pinned`: with the versions' ids, where the report has them; else what was overwritten since comes as it is
         now. `failed` hears of objects that cannot be had. Raises ConfigError.
         """
@@ -137,6 +139,7 @@ class Inventory:
         self._directory = directory
         self._pinned = pinned
         self._failed = failed
+        self._leave = leave
         self._of = _one_of(buckets, report.bucket, str(where))
         self._files = iter(report.files)
         self._batches: Generator[list[Row], None, None] | None = None
@@ -153,6 +156,7 @@ class Inventory:
         buckets: Collection[str],
         pinned: bool,
         failed: Callable[[RemoteObject, ObjectError], None],
+        leave: Leave = at_once,
     ) -> Self:
         """Read the manifest at the location `written`; what else there is, is as with `__init__`.
 
@@ -165,7 +169,7 @@ class Inventory:
             if remote.size > LARGEST_MANIFEST:
                 raise ConfigError(f"{name} is no manifest: it has {remote.size:,} bytes")
             data = bytearray()
-            await _fetch(store, remote, data.extend, retry)
+            await _fetch(store, remote, data.extend, retry, leave)
             report = parse_report(bytes(data), name)
             return cls(
                 store,
@@ -176,6 +180,7 @@ class Inventory:
                 buckets=buckets,
                 pinned=pinned,
                 failed=failed,
+                leave=leave,
             )
         except ObjectError as error:
             raise SourceError(f"the inventory {name} cannot be read: {error.message}", code=error.code) from error
@@ -218,7 +223,7 @@ class Inventory:
 
         try:
             remote = await self._store.head(self._bucket, file.key)
-            await _fetch(self._store, remote, take, self._retry)
+            await _fetch(self._store, remote, take, self._retry, self._leave)
         except ObjectError as error:
             raise SourceError(
                 f"{file.key!r}, of {self.name}, cannot be read: {error.message}", code=error.code
@@ -284,7 +289,11 @@ class Inventory:
 
 
 async def _fetch(
-    store: ObjectStore, remote: RemoteObject, take: Callable[[bytes | memoryview], object], retry: RetrySettings
+    store: ObjectStore,
+    remote: RemoteObject,
+    take: Callable[[bytes | memoryview], object],
+    retry: RetrySettings,
+    leave: Leave,
 ) -> None:
     """Get an object's bytes in their order, going on where an attempt ended. Raises ObjectError."""
     offset, attempts = 0, Attempts()
@@ -292,7 +301,7 @@ async def _fetch(
         before = offset
         try:
             part = Part(ByteRange(offset, remote.size), whole=not offset)
-            async with store.open(remote, part) as body:
+            async with leave(remote.bucket) as going, store.open(remote, part, going) as body:
                 while piece := await body.read():
                     take(piece)
                     offset += len(piece)

@@ -87,7 +87,7 @@ async def mirror(
             async with connected(settings, run.tally) as store:
                 await run.settle_caps(store)
                 async with (
-                    run.finder.inventory(store, state, settings.retry),
+                    run.finder.inventory(store, state, settings.retry, run.admission.aside),
                     workers_elsewhere(settings.transfer, run.tally.observer) as run.cluster,
                 ):
                     await _mirror(run, store, destination, ledger, listed)
@@ -121,7 +121,7 @@ async def plan(
             run.finder.use(ledger, listed, names)
             async with connected(settings, run.tally) as store:
                 await run.settle_caps(store)
-                async with run.finder.inventory(store, None, settings.retry):
+                async with run.finder.inventory(store, None, settings.retry, run.admission.aside):
                     return await _forecast(run, store, destination, ledger, listed, sample)
 
 

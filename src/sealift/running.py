@@ -17,7 +17,7 @@ import anyio
 from anyio import from_thread
 from anyio.to_thread import run_sync
 
-from sealift.admission import Admission
+from sealift.admission import Admission, no_region
 from sealift.capping import settled_caps
 from sealift.checking import Checker
 from sealift.config import Durability, Settings
@@ -64,6 +64,8 @@ class Run:
         """Whose workers do the fetching, where it is not this machine's."""
         self.caps: dict[str, float] = {}
         """Requests to KMS a second, by the Region."""
+        self.admission = Admission(settings.kms, no_region, {})
+        """What paces the run's requests to KMS, once its caps are settled."""
         self._hopeless = Hopeless(self.tally)
 
     def summary(self) -> Summary:
@@ -92,6 +94,8 @@ class Run:
         """
         kms, self.caps = await settled_caps(store, self.settings, self._buckets(), self.tally.observer)
         self.settings = replace(self.settings, kms=kms)
+        self.admission = Admission(kms, store.region, self.caps)
+        store.guard(self.admission.aside)
 
     async def record(
         self,
@@ -151,7 +155,7 @@ class Run:
             return [remote for remote in objects if ownership.covers(remote.bucket, remote.key)]
 
         with suppress(SourceError, ObjectError, ConfigError):  # whoever lists it says why
-            await self._hopeless.watch(store, places, pick)
+            await self._hopeless.watch(store, places, pick, self.admission.aside)
 
 
 class Stages:
@@ -177,7 +181,7 @@ class Stages:
         self._destination = destination
         self._ledger = ledger
         self._recorder = recorder
-        self._admission = Admission(settings.kms, store.region, run.caps)
+        self._admission = run.admission
         self._way = WayMaker(
             self._seen,
             destination,

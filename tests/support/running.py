@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from sealift.errors import ObjectError
 from sealift.ledger import Ledger, Record
 from sealift.model import Outcome, PaceSample
 from sealift.tally import Unobserved
-from tests.support.faultserver import FaultServer
+from tests.support.faultserver import Answer, FaultServer, Request
 
 QUICK = RetrySettings(base=0.001, cap=0.01)
 """The usual number of attempts, without the usual waiting."""
@@ -71,6 +72,18 @@ def recorded(dest: Path, state: Path | None = None) -> dict[str, Record]:
     """What the ledger of a destination says, by path."""
     with Ledger.open_to_read(state or dest / ".sealift", pytest.fail) as ledger:
         return {record.path: record for page in ledger.pages() for record in page}
+
+
+def kms_log(server: FaultServer) -> list[float]:
+    """Return the list that takes down when each GET of an object reaches `server`."""
+    times: list[float] = []
+
+    def seen(_: Request) -> bool:
+        times.append(time.monotonic())
+        return False
+
+    server.fault(op="get", do=Answer(500, "InternalError"), times=None, when=seen)
+    return times
 
 
 def tree(root: Path) -> dict[str, bytes]:

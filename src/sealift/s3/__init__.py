@@ -23,7 +23,7 @@ async def connected(settings: Settings, tally: Tally) -> AsyncIterator[Persisten
 
     connections = settings.transfer.workers + LISTINGS
     async with Transport(settings.connection, connections=connections, noted=noted) as store:
-        yield PersistentStore(store, settings.retry, told=tally.retry, access_for=store.access_for)
+        yield PersistentStore(store, settings.retry, told=tally.retry, access_for=store.access_for, guard=store.guard)
 
 
 LISTINGS = 32

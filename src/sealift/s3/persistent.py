@@ -19,7 +19,7 @@ from sealift.errors import CredentialsError, ObjectError, Unreachable
 from sealift.model import Encryption, Part, RemoteObject
 from sealift.retry import Attempts, RetrySettings, after
 from sealift.s3.route import Access
-from sealift.s3.store import Body, Going, Page, PageRequest, VersionedStore, VersionsPage, VersionsRequest
+from sealift.s3.store import Body, Going, Leave, Page, PageRequest, VersionedStore, VersionsPage, VersionsRequest
 from sealift.s3.translate import RENEWABLE
 
 T = TypeVar("T")
@@ -51,11 +51,14 @@ class PersistentStore:
         *,
         told: Callable[[ObjectError], None],
         access_for: Callable[[Iterable[str]], Awaitable[Access | None]] | None = None,
+        guard: Callable[[Leave], None] | None = None,
     ) -> None:
         """`told` hears of each error that is followed by another attempt.
 
-        `access_for` says what other processes may reach some buckets with, if they may.
+        `access_for` says what other processes may reach some buckets with, if they may, and `guard` lets GETs that say
+        why a HEAD failed wait for leave.
         """
+        self._guard = guard
         self._access_for = access_for
         self._store = store
         self._settings = settings
@@ -103,6 +106,11 @@ class PersistentStore:
     async def access_for(self, buckets: Iterable[str]) -> Access | None:
         """Return what other processes may reach these buckets with; None where they may not."""
         return None if self._access_for is None else await self._access_for(buckets)
+
+    def guard(self, leave: Leave) -> None:
+        """Let `leave` say, from now on, when a GET may go out that says why a HEAD failed."""
+        if self._guard is not None:
+            self._guard(leave)
 
     async def _persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
         attempts, renewed = Attempts(), False

@@ -16,7 +16,17 @@ from sealift.s3.pagexml import parse_page, parse_versions
 from sealift.s3.response import check_head, encryption_of, length_of
 from sealift.s3.sdkerrors import translated
 from sealift.s3.sdksession import RAW_PAGE, SdkSession
-from sealift.s3.store import Going, Page, PageRequest, Sink, VersionsPage, VersionsRequest, pour_what_is_read
+from sealift.s3.store import (
+    Going,
+    Leave,
+    Page,
+    PageRequest,
+    Sink,
+    VersionsPage,
+    VersionsRequest,
+    at_once,
+    pour_what_is_read,
+)
 
 READ_SIZE = 256 * 1024
 """Bytes asked of a body at once; aiohttp hands over what its own buffer of 64–128 KiB holds."""
@@ -75,6 +85,8 @@ class SdkStore:
         self._session = session
         self._payer = {"RequestPayer": "requester"} if settings.request_payer else {}
         self._regions: dict[str, str] = {}
+        self.leave: Leave = at_once
+        """See `WireStore.leave`."""
 
     async def renew(self) -> bool:
         """See `RenewableStore.renew`."""
@@ -125,8 +137,9 @@ class SdkStore:
                 if error.__cause__ is None or not hasattr(error.__cause__, "response"):
                     raise  # no answer at all: there is nothing to explain
                 try:
-                    with translated("get", bucket, key):
-                        silent = await client.get_object(**request, Range="bytes=0-0")
+                    async with self.leave(bucket):
+                        with translated("get", bucket, key):
+                            silent = await client.get_object(**request, Range="bytes=0-0")
                 except Changed:  # 416: an empty object has no first byte
                     raise error from error.__cause__
                 async with silent["Body"]:

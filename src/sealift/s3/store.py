@@ -6,7 +6,7 @@ Every method raises only errors of `sealift.errors`; contract tests hold each im
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple, Protocol
 
@@ -87,6 +87,18 @@ Where an attempt ends at that very moment it may hear of it afterwards. It hears
 none, and KMS was not asked: the bucket is in another Region, credentials had to be renewed. Apart from that nothing
 goes out again by itself of which it has heard: what nobody may have received raises NotSent.
 """
+
+
+Leave = Callable[[str], AbstractAsyncContextManager[Going | None]]
+"""Waits until a GET from a bucket may go out for which KMS may be asked, and which nothing else paces.
+
+What it gives, if anything, hears of it; the context ends when the GET has.
+"""
+
+
+def at_once(_bucket: str) -> AbstractAsyncContextManager[Going | None]:
+    """Let a GET go out: nothing is capped."""
+    return nullcontext()
 
 
 class Sink(Protocol):

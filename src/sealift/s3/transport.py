@@ -29,7 +29,7 @@ from sealift.s3.sdk import SdkStore
 from sealift.s3.sdkaccess import SdkAccess
 from sealift.s3.sdksession import SdkSession
 from sealift.s3.signing import Credentials
-from sealift.s3.store import Body, Going, Page, PageRequest, VersionsPage, VersionsRequest
+from sealift.s3.store import Body, Going, Leave, Page, PageRequest, VersionsPage, VersionsRequest, at_once
 from sealift.s3.wire import WireStore
 
 
@@ -48,6 +48,7 @@ class Transport:
         self._access: Access | None = None
         self._chosen: dict[str, RenewableStore] = {}
         self._choosing = anyio.Lock()
+        self._leave: Leave = at_once
 
     async def __aenter__(self) -> Self:
         try:
@@ -86,6 +87,13 @@ class Transport:
         except SealiftError:
             return None  # whoever lists the bucket says why
         return self._access
+
+    def guard(self, leave: Leave) -> None:
+        """Let `leave` say, from now on, when a GET may go out that says why a HEAD failed."""
+        self._leave = leave
+        for store in (self._wire, self._sdk):
+            if store is not None:
+                store.leave = leave
 
     async def list_page(self, request: PageRequest) -> Page:
         """See `ObjectStore.list_page`."""
@@ -166,6 +174,7 @@ class Transport:
     async def _open_sdk(self) -> SdkStore:
         if self._sdk is None:
             self._sdk = SdkStore(await self._open_session(), self._settings)
+            self._sdk.leave = self._leave
         return self._sdk
 
     async def _sdk_access(self) -> SdkAccess:

@@ -45,7 +45,17 @@ from sealift.s3.refusal import LARGEST_DOCUMENT, refusal_of
 from sealift.s3.response import check_head, encryption_of, length_of
 from sealift.s3.route import Access, Route
 from sealift.s3.signing import Credentials, Signer, encoded_path, encoded_query
-from sealift.s3.store import Going, Page, PageRequest, Sink, VersionsPage, VersionsRequest, pour_what_is_read
+from sealift.s3.store import (
+    Going,
+    Leave,
+    Page,
+    PageRequest,
+    Sink,
+    VersionsPage,
+    VersionsRequest,
+    at_once,
+    pour_what_is_read,
+)
 from sealift.s3.tls import ResumingContext, tls_context
 from sealift.s3.translate import Refusal, translate
 
@@ -188,6 +198,8 @@ class WireStore:
         self._asking = anyio.Lock()
         self._kms_refuses = False
         self._payer: Headers = (("x-amz-request-payer", "requester"),) if settings.request_payer else ()
+        self.leave: Leave = at_once
+        """For the GET that says why a HEAD failed."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -256,7 +268,9 @@ class WireStore:
             if isinstance(error, ObjectError) and error.__cause__ is not None:
                 raise  # no answer at all: there is nothing to explain
             try:
-                connection, _, pool = await self._ask("get", bucket, key, query, (("range", "bytes=0-0"), *self._payer))
+                headers = (("range", "bytes=0-0"), *self._payer)
+                async with self.leave(bucket) as going:
+                    connection, _, pool = await self._ask("get", bucket, key, query, headers, going)
             except Changed:  # 416: an empty object has no first byte
                 raise error from error.__cause__
             connection.close()
