@@ -149,9 +149,13 @@ async def _crew_pays(lanes: Lanes, line: Line[Job], rule: CrewRule) -> bool:
             return False
         elapsed = time.monotonic() - began
         pace = (lanes.done - done) / elapsed
-        left = sum(job.left for job in line.waiting()) / pace if pace else math.inf
-        rule.look(time.thread_time() - cpu, elapsed, left=left, more=not line.closed)
+        rule.look(time.thread_time() - cpu, elapsed, left=bind(_left, line, pace), more=not line.closed)
     return True
+
+
+def _left(line: Line[Job], pace: float) -> float:
+    """Return how many seconds what waits takes at a pace."""
+    return sum(job.left for job in line.waiting()) / pace if pace else math.inf
 
 
 def descriptors() -> int:

@@ -15,7 +15,7 @@ def looks(rule: CrewRule, *cpu: float, left: float = 0.0, more: bool = True) -> 
     """Whether it is time after each look of a second with so much CPU."""
     found = []
     for seconds in cpu:
-        rule.look(seconds, 1.0, left=left, more=more)
+        rule.look(seconds, 1.0, left=lambda: left, more=more)
         found.append(rule.due)
     return found
 
@@ -41,6 +41,18 @@ def test_one_look_at_a_loop_that_waits_changes_little_and_some_do() -> None:
 @given(shares=st.lists(st.floats(0, BUSY - 0.01), max_size=50), left=st.floats(0, 1e9))
 def test_a_loop_that_waits_for_others_never_does(shares: list[float], left: float) -> None:
     assert not any(looks(auto(64), *shares, left=left))
+
+
+def test_what_is_left_is_not_counted_for_a_loop_that_waits() -> None:
+    """There may be ten thousand objects that stand aside, and twenty looks a second."""
+
+    def left() -> float:
+        raise AssertionError("counted for nothing")
+
+    rule = auto()
+    for _ in range(2 * LOOKS):
+        rule.look(BUSY - 0.01, 1.0, left=left, more=True)
+    assert not rule.due
 
 
 @given(cores=st.integers(1, 1000))

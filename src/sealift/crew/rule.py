@@ -7,6 +7,7 @@ begins without any, and gets them when its own event loop is what limits it, and
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Self
 
 LOOK_EVERY = 0.05
@@ -54,13 +55,16 @@ class CrewRule:
         """How many processes to start when it is time."""
         return self.shares - self.joins_in
 
-    def look(self, cpu: float, elapsed: float, *, left: float, more: bool) -> None:
+    def look(self, cpu: float, elapsed: float, *, left: Callable[[], float], more: bool) -> None:
         """Hear that the loop used `cpu` of the last `elapsed` seconds, and how long it would go on alone.
 
-        `left` is how long what waits would take it at its present pace, and `more` is whether more may come.
+        `left` says how long what waits would take it at its present pace, and is asked of a busy loop only: it goes
+        through all that. `more` is whether more may come.
         """
         self._looks.append((cpu, elapsed))
-        if left >= REPAYS:
+        if not (self._busy(FEW_LOOKS) or self._busy(LOOKS)):
+            return
+        if left() >= REPAYS:
             self.due = self.due or self._busy(FEW_LOOKS)
         elif more:
             self.due = self.due or self._busy(LOOKS)
