@@ -22,6 +22,7 @@ from sealift.partial import (
     allocate,
     discard,
     of_the_object,
+    on_tmpfs,
     partial_name,
     record_all,
     rename_new,
@@ -154,10 +155,25 @@ def test_a_new_file_takes_nothing_over_from_what_was_there(directory: int, tmp_p
 
 
 def test_preallocated_is_as_long_as_the_object_and_takes_its_blocks(directory: int, tmp_path: Path) -> None:
+    if on_tmpfs(directory):
+        pytest.skip("the temporary directory is a tmpfs: that blocks are taken elsewhere stays untested")
     with begun(directory, 1 << 20, preallocate=True):
         about = (tmp_path / NAME).stat()
         assert about.st_size == 1 << 20
         assert about.st_blocks * 512 >= 1 << 20
+
+
+@pytest.mark.parametrize("size", ["1m", "0"], ids=["that is just large enough", "without a limit"])
+def test_on_a_tmpfs_pages_are_taken_when_their_bytes_come(tmp_path: Path, size: str) -> None:
+    with small_tmpfs(tmp_path / "memory", options=f"size={size}") as mount:
+        descriptor = os.open(mount, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            with begun(descriptor, 1 << 20, preallocate=True) as partial:
+                about = (mount / NAME).stat()
+                assert (about.st_size, about.st_blocks) == (1 << 20, 0)
+                partial.write(0, bytes(1 << 20))
+        finally:
+            os.close(descriptor)
 
 
 def test_an_empty_object_needs_no_blocks(directory: int, tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ class PartialFile:
         """Begin an object of `size` bytes from nothing; what was there under this name is dropped.
 
         `directory_fd` stays the caller's, and open for as long as this is used. With `preallocate` the
-        blocks are taken now, so that a disk that is too small says so before a byte was fetched
+        blocks are taken now (see `allocate`), so that a disk that is too small says so before a byte was fetched
         (LocalStorageError; no file is left); where the file system cannot, it goes on without.
         """
         try:
@@ -478,6 +478,9 @@ _renameat2 = _libc_function(
 )
 
 _syncfs = _libc_function("syncfs", arguments=[ctypes.c_int])
+_fstatfs = _libc_function("fstatfs64", "fstatfs", arguments=[ctypes.c_int, ctypes.POINTER(ctypes.c_uint32)])
+_TMPFS_MAGIC = 0x01021994
+"""From <linux/magic.h>."""
 
 
 def _call(function: Callable[..., int], *arguments: int | bytes) -> None:
@@ -502,15 +505,28 @@ def allocate(descriptor: int, size: int) -> None:
     """Take the blocks for `size` bytes with fallocate(2), and make the file that long.
 
     Does nothing where the system or the file system cannot. Not os.posix_fallocate: glibc emulates that
-    by writing into every block.
+    by writing into every block. On tmpfs blocks are pages of memory: to take 3 GiB of them takes 0.8 s in which nothing
+    is fetched, and saves the writes no more than that (measured). There it is only seen to that so much is free.
     """
     if _fallocate is None:
+        return
+    if on_tmpfs(descriptor):
+        about = os.fstatvfs(descriptor)
+        if about.f_blocks and about.f_bavail * about.f_frsize < size:  # no blocks: it has no limit
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.ftruncate(descriptor, size)
         return
     try:
         _call(_fallocate, descriptor, 0, 0, size)
     except OSError as error:
         if error.errno not in {errno.EOPNOTSUPP, errno.ENOSYS}:
             raise
+
+
+def on_tmpfs(descriptor: int) -> bool:
+    """Say whether a file's file system is known to be a tmpfs."""
+    about = (ctypes.c_uint32 * 64)()  # a struct statfs has 88 to 120 bytes, and begins with its f_type
+    return _fstatfs is not None and _fstatfs(descriptor, about) == 0 and about[0] == _TMPFS_MAGIC
 
 
 def rename_new(from_fd: int, source: bytes, to_fd: int, target: bytes) -> None:
