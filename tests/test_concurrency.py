@@ -10,7 +10,7 @@ from benchmarks.concurrency.scenarios import SCENARIOS
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealift.concurrency import FAILED, HIGHEST, INITIAL, LONGEST, LOOK, REFUSED, SHRINK, Concurrency, Totals
+from sealift.concurrency import FAILED, HIGHEST, INITIAL, LONGEST, LOOK, REFUSED, SHRINK, Concurrency, Share, Totals
 
 # Seconds passed, GETs answered, GETs refused, bytes received, share of the limit under way, share of the CPU used.
 stretches = st.tuples(
@@ -163,6 +163,33 @@ def test_the_start_doubles_while_that_brings_a_quarter_more() -> None:
 def test_a_share_of_what_was_found_out_is_not_doubled() -> None:
     run = Run(Concurrency(highest=HIGHEST, initial=8, now=0.0, proven=True))
     assert all(run.goes_on(0.3, answered=1000) <= 8 for _ in range(3))
+
+
+def test_a_share_is_doubled_still_until_the_start_is_over() -> None:
+    run = started(initial=8)
+    run.goes_on(0.1, answered=100)
+    assert run.limits.share(1, 2) == Share(8, proven=False)
+    while run.limits.limit != 8:
+        run.goes_on(0.1, answered=100)
+    assert run.limits.share(1, 2) == Share(4, proven=True)
+
+
+@given(st.integers(1, 3000), histories, st.integers(1, 64), st.integers(1, 64))
+def test_shares_are_at_least_one_and_together_no_more_than_the_limit_if_that_suffices(
+    initial: int, history: list[tuple[float, int, int, int, float, float]], part: int, others: int
+) -> None:
+    run = started(initial=initial)
+    for seconds, answered, refused, received, full, busy in history:
+        run.goes_on(seconds, answered=answered, refused=refused, received=received, full=full, busy=busy)
+    whole = part + others
+    shares = run.limits.share(part, whole).limit + run.limits.share(others, whole).limit
+    assert 2 <= shares <= max(run.limits.limit, 2) + 1
+
+
+def test_what_a_settling_limit_brings_first_is_anothers() -> None:
+    run = Run(Concurrency(highest=HIGHEST, initial=8, now=0.0, settling=True))
+    limits = [run.goes_on(0.1, answered=answered) for answered in (200, 100, 200)]
+    assert limits == [8, 16, 32], "without it, the 100 would be no growth"
 
 
 def test_the_start_ends_at_the_best_limit_seen() -> None:

@@ -9,6 +9,7 @@ import pytest
 from sealift import concurrency
 from sealift.attempt import Attempt, Spot
 from sealift.bandwidth import Bandwidth
+from sealift.concurrency import INITIAL_LARGE, Share
 from sealift.config import Durability
 from sealift.destination import Destination
 from sealift.errors import Changed, Permanent, ServerFailed
@@ -225,6 +226,13 @@ async def test_what_was_found_out_is_shared_in_proportion(world):
     before = lanes.limit
     await lanes.make_room(most=50, bandwidth=Timetable())
     assert lanes.limit == before // 4
+    assert not lanes.share(1).proven, "three GETs find nothing out"
+
+
+@pytest.mark.parametrize(("shares", "each"), [(1, INITIAL_LARGE), (2, INITIAL_LARGE // 2), (10_000, 1)])
+async def test_lanes_that_have_not_begun_leave_others_to_find_out(world, shares, each):
+    lanes = world(FakeStore()).lanes(Script(), most=200, found_out=True)
+    assert lanes.share(shares) == Share(each, proven=False)
 
 
 async def test_an_attempt_that_is_called_off_ends_without_an_error(world):

@@ -94,6 +94,15 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """With what a process begins that takes its part of what a run has at once."""
+
+    limit: int
+    proven: bool
+    """A share of a limit that was found out, and not of one that the start would have doubled yet."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Round:
     """What a stretch of time with one limit brought."""
 
@@ -151,10 +160,13 @@ class Concurrency:
         "_settling", "_up", "due", "limit",
     )  # fmt: skip
 
-    def __init__(self, *, highest: int, now: float, initial: int = INITIAL, proven: bool = False) -> None:
+    def __init__(
+        self, *, highest: int, now: float, initial: int = INITIAL, proven: bool = False, settling: bool = False
+    ) -> None:
         """`highest` is what memory and descriptors allow; `now` is in seconds, of a clock that never goes back.
 
-        An `initial` limit that is `proven`, as a share of one that was found out, is not doubled at the start.
+        An `initial` limit that is `proven`, as a share of one that was found out, is not doubled at the start. While
+        GETs of another limit are under way it is `settling`: the first round is not judged.
         """
         if min(highest, initial) < 1:
             msg = "highest and initial must be at least 1"
@@ -167,12 +179,16 @@ class Concurrency:
         self._began = now
         self._looks = self._full = 0
         self._phase: _Start | _Trial | _Rest | _Relief = _Rest(now, 0.0) if proven else _Start()
-        self._settling = False
+        self._settling = settling
         self._up = False
         self._failed = 0
         self._ratio = STEP
         self._rest = SHORTEST_REST
         self._patient_until = now
+
+    def share(self, part: int, whole: int) -> Share:
+        """Return what so large a part of the `whole` begins with."""
+        return Share(max(1, self.limit * part // whole), proven=not isinstance(self._phase, _Start))
 
     def look(self, totals: Totals, now: float) -> int:
         """Take note of the totals at time `now`, and return the limit from now on."""

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial as bind
 
+from sealift.concurrency import Share
 from sealift.config import Settings, TransferSettings
 from sealift.crew.cluster import BYTES_AHEAD, GATHERING, Cluster
 from sealift.crew.parent import Crew, start_process
@@ -44,7 +45,7 @@ def _crew(
     access: Access | None,
     cluster: Cluster | None,
     rule: CrewRule,
-    initial: int | None,
+    initial: Share | None,
     fetcher: Fetcher,
     make_room: Callable[[], Awaitable[None]],
 ) -> Crew:

@@ -15,7 +15,7 @@ from anyio.to_thread import run_sync
 
 from sealift.admission import Admission
 from sealift.bandwidth import Bandwidth
-from sealift.concurrency import HIGHEST
+from sealift.concurrency import HIGHEST, Share
 from sealift.config import SPARE_DESCRIPTORS, Settings, TransferSettings
 from sealift.crew.parent import Crew, cores
 from sealift.crew.rule import LOOK_EVERY, CrewRule
@@ -29,7 +29,7 @@ from sealift.tally import Tally
 from sealift.taskgroups import ungrouped
 from sealift.writing import Writer
 
-CrewOf = Callable[[CrewRule, int | None, Fetcher, Callable[[], Awaitable[None]]], Crew]
+CrewOf = Callable[[CrewRule, Share | None, Fetcher, Callable[[], Awaitable[None]]], Crew]
 """Makes a crew for a fetcher, of as many workers as the rule says, with so many lanes each to begin with or as many as
 there are in its share; the last argument is to be awaited before they are given anything to do."""
 
@@ -111,7 +111,7 @@ async def _share_out(
         everybody.start_soon(lanes.run)
         if not await _crew_pays(lanes, line, rule):
             return
-        most, limit = transfer.lanes(descriptors()), lanes.limit
+        most = transfer.lanes(descriptors())
 
         async def make_room() -> None:
             await lanes.make_room(
@@ -119,7 +119,7 @@ async def _share_out(
                 bandwidth=transfer.share_of_bandwidth(rule.shares),
             )
 
-        initial = max(1, limit // rule.shares) if transfer.concurrency is None else None
+        initial = lanes.share(rule.shares) if transfer.concurrency is None else None
         crew = crew_of(rule, initial, fetcher, make_room)
 
         def call_off(number: int) -> None:
@@ -134,7 +134,7 @@ async def _leave_to_others(
     lanes: Lanes, fetcher: Fetcher, transfer: TransferSettings, rule: CrewRule, crew_of: CrewOf
 ) -> None:
     """Let workers carry all attempts out, each of which begins with as many lanes as one process would."""
-    crew = crew_of(rule, lanes.limit if transfer.concurrency is None else None, fetcher, anyio.lowlevel.checkpoint)
+    crew = crew_of(rule, lanes.share(1) if transfer.concurrency is None else None, fetcher, anyio.lowlevel.checkpoint)
     fetcher.call_off = crew.call_off
     await crew.run()
 

@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup
 
 from sealift.attempt import Attempt, Decider, Ended
 from sealift.bandwidth import Bandwidth
-from sealift.concurrency import GET_WORTH, INITIAL, INITIAL_LARGE, LARGE, Concurrency, Totals
+from sealift.concurrency import GET_WORTH, INITIAL, INITIAL_LARGE, LARGE, Concurrency, Share, Totals
 from sealift.errors import SealiftError, ServerFailed, Throttled
 from sealift.s3.store import ObjectStore
 from sealift.timetable import Timetable
@@ -34,11 +34,11 @@ class Lanes:
         bandwidth: Bandwidth,
         most: int,
         found_out: bool,
-        initial: int | None = None,
+        initial: Share | None = None,
     ) -> None:
         """There are `most` lanes, or it is `found_out` how many are best.
 
-        That begins with `initial` ones, a share of what was found out already, or as the first GET's size says.
+        That begins with `initial` ones, a share of what another has, or as the first GET's size says.
         """
         self._store = store
         self.decider = decider
@@ -48,7 +48,7 @@ class Lanes:
         self._found_out = found_out
         self._concurrency: Concurrency | None = None
         if found_out and initial is not None:
-            self._concurrency = Concurrency(highest=most, initial=initial, now=time.monotonic(), proven=True)
+            self._concurrency = _begun(initial, most)
         self._lanes: TaskGroup | None = None
         self._count = 0
         self._under_way = 0
@@ -64,6 +64,12 @@ class Lanes:
         if self._concurrency is not None:
             return min(self._most, self._concurrency.limit)
         return min(self._most, INITIAL_LARGE) if self._found_out else self._most
+
+    def share(self, shares: int) -> Share:
+        """Return what each of so many shares begins with."""
+        if self._concurrency is not None:
+            return self._concurrency.share(1, shares)
+        return Share(max(1, self.limit // shares), proven=False)
 
     @property
     def done(self) -> float:
@@ -92,8 +98,7 @@ class Lanes:
     async def make_room(self, *, most: int, bandwidth: Timetable) -> None:
         """Leave the rest to others from now on; return when no more than `most` lanes are left."""
         if self._concurrency is not None and most:
-            initial = max(1, self._concurrency.limit * most // self._most)
-            self._concurrency = Concurrency(highest=most, initial=initial, now=time.monotonic(), proven=True)
+            self._concurrency = _begun(self._concurrency.share(most, self._most), most)
         self._most = most
         self.bandwidth = Bandwidth(bandwidth)
         while self._count > self.limit:
@@ -210,6 +215,10 @@ class Lanes:
                 await filling.write(data)
                 intake.written()
                 await self.bandwidth.spend(size)
+
+
+def _begun(share: Share, most: int) -> Concurrency:
+    return Concurrency(highest=most, initial=share.limit, now=time.monotonic(), proven=share.proven, settling=True)
 
 
 class _Intake:

@@ -274,7 +274,7 @@ class Crew:
         started, channel = await self._start_one()
         channel.send(("orders", pickle.dumps(self._orders)))
         orders = self._orders
-        worker = _Worker(started, channel, orders.lanes if orders.initial is None else orders.initial)
+        worker = _Worker(started, channel, orders.lanes if orders.initial is None else orders.initial.limit)
         self._workers.append(worker)
         return worker
 

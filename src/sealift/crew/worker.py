@@ -17,6 +17,7 @@ import anyio
 from sealift.attempt import Attempt, Ended
 from sealift.bandwidth import Bandwidth
 from sealift.bell import Bell
+from sealift.concurrency import Share
 from sealift.config import ConnectionSettings, Durability
 from sealift.crew.channel import Channel, Message, packed_end, unpacked_attempt
 from sealift.crew.sharing import refuse_unshared
@@ -53,7 +54,7 @@ class Orders:
     durability: Durability
     lanes: int
     """The most that it may have at once."""
-    initial: int | None
+    initial: Share | None
     """How many it begins with, where their number is found out."""
     bandwidth: Timetable
     """In bytes a second, its share."""
