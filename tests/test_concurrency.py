@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from benchmarks.concurrency.model import Scenario, simulate
-from benchmarks.concurrency.rules import Fixed
+from benchmarks.concurrency.rules import Fixed, auto
 from benchmarks.concurrency.scenarios import SCENARIOS
 from hypothesis import given
 from hypothesis import strategies as st
@@ -301,19 +301,27 @@ def test_a_limit_below_one_is_refused(highest: int, initial: int) -> None:
 def test_after_the_start_no_fixed_limit_does_much_better(name: str, best: int) -> None:
     """`best` is what the sweep of benchmarks/concurrency found; work is compared over the second half of the time."""
     there = scenario(name)
-    ours = sum(simulate(there, Concurrency(highest=HIGHEST, now=0.0), seed).late for seed in SEEDS)
+    ours = sum(simulate(there, auto(there), seed).late for seed in SEEDS)
     fixed = sum(simulate(there, Fixed(best), seed).late for seed in SEEDS)
     assert ours >= 0.9 * fixed
 
 
 def test_a_short_run_does_not_spend_its_time_growing() -> None:
     there = scenario("2,000 × 16 KiB, 30 ms")
-    ours = simulate(there, Concurrency(highest=HIGHEST, now=0.0))
+    ours = simulate(there, auto(there))
     s5cmds = simulate(there, Fixed(256))
     assert ours.seconds <= 1.25 * s5cmds.seconds
 
 
+@pytest.mark.parametrize(("name", "best"), [("3 GiB in 8 MiB parts, 30 ms", 32), ("3 GiB in 8 MiB parts, 100 ms", 64)])
+def test_a_short_run_of_large_gets_fills_its_connections_at_once(name: str, best: int) -> None:
+    there = scenario(name)
+    ours = sum(simulate(there, auto(there), seed).seconds for seed in SEEDS)
+    fixed = sum(simulate(there, Fixed(best), seed).seconds for seed in SEEDS)
+    assert ours <= 1.2 * fixed
+
+
 def test_the_highest_limit_is_enough_or_all_there_is() -> None:
     there = replace(scenario("10 Gb/s, 30 ms, 16 KiB"), seconds=2.0)
-    result = simulate(there, Concurrency(highest=48, now=0.0))
+    result = simulate(there, auto(there, highest=48))
     assert max(limit for _, limit in result.limits) == 48

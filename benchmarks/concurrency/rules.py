@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import math
+import random
 
-from sealift.concurrency import HIGHEST, Totals
+from benchmarks.concurrency.model import Scenario
+
+from sealift.concurrency import HIGHEST, Concurrency, Totals, initial_for
+
+
+def auto(scenario: Scenario, *, highest: int = HIGHEST) -> Concurrency:
+    """Return the rule of `sealift.concurrency` as lanes begin with it: as the first GET's size says."""
+    return Concurrency(highest=highest, now=0.0, initial=initial_for(scenario.size(random.Random(1))))
 
 
 class Fixed:

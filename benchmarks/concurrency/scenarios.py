@@ -82,4 +82,18 @@ SCENARIOS = [
         size=_small, seconds=60, objects=100_000, link=10e9 / 8, per_connection=85e6, first_byte=0.03, spread=0.05,
         set_up=0.1,
     ),
+    Scenario(
+        name="3 GiB in 8 MiB parts, 30 ms",
+        size=_large, seconds=60, objects=384, link=2.5e9, per_connection=80e6, first_byte=0.03, spread=0.05,
+        crowding=300, noise=0.1,
+    ),
+    Scenario(
+        name="3 GiB in 8 MiB parts, 100 ms",
+        size=_large, seconds=60, objects=384, link=2.5e9, per_connection=80e6, first_byte=0.1, crowding=300, noise=0.1,
+    ),
+    Scenario(
+        name="2 cores, loopback, 300 × 8 MiB, TLS",
+        size=_large, seconds=60, objects=300, link=1.6e9, per_connection=1.2e9, first_byte=0.0005, crowding=300,
+        cpu_byte=1 / 0.8e9, cpu_set_up=1e-3, noise=0.1,
+    ),
 ]  # fmt: skip

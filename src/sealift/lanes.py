@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup
 
 from sealift.attempt import Attempt, Decider, Ended
 from sealift.bandwidth import Bandwidth
-from sealift.concurrency import GET_WORTH, INITIAL, INITIAL_LARGE, LARGE, Concurrency, Share, Totals
+from sealift.concurrency import GET_WORTH, INITIAL_LARGE, Concurrency, Share, Totals, initial_for
 from sealift.errors import SealiftError, ServerFailed, Throttled
 from sealift.s3.store import ObjectStore
 from sealift.timetable import Timetable
@@ -142,8 +142,7 @@ class Lanes:
 
     def _begin(self, size: int) -> None:
         """Let the number of lanes be found out from now on: the first GET's size tells where to begin."""
-        initial = INITIAL_LARGE if size >= LARGE else INITIAL
-        self._concurrency = Concurrency(highest=self._most, initial=initial, now=time.monotonic())
+        self._concurrency = Concurrency(highest=self._most, initial=initial_for(size), now=time.monotonic())
         self._fill_up()
 
     def _look(self, answered: int) -> None:
