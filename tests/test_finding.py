@@ -1,14 +1,17 @@
 """What the sources hold, as runs find it against a server that speaks AWS's dialect and misbehaves on demand."""
 
+from xml.sax.saxutils import escape
+
+import anyio
 import pytest
 
 import sealift
 from sealift import AccessError, ConfigError, SourceError, splitting
 from sealift.ledger import Ledger
 from sealift.listing import list_prefix
-from tests.support.faultserver import Answer, FaultServer
+from tests.support.faultserver import Answer, FaultServer, Hold
 from tests.support.faultserver.wire import xml_response
-from tests.support.running import Watcher, fill, mirror, settings_for, tree
+from tests.support.running import Watcher, fill, mirror, recorded, settings_for, tree
 
 pytestmark = pytest.mark.anyio
 
@@ -119,6 +122,34 @@ async def test_a_listing_that_names_what_does_not_lie_there_ends_the_run(server,
     with pytest.raises(SourceError, match="'etc/passwd', which does not lie there"):
         await mirror(server, tmp_path, "s3://bucket/p")
     assert server.gets == 0
+
+
+@pytest.mark.parametrize("body", [b"small", bytes(range(256)) * 36_000], ids=["small", "large"])
+async def test_what_a_server_lists_again_while_it_is_under_way_is_fetched_once(server, tmp_path, body):
+    keys = ["a", "d/b", "d/c"]
+    fill(server, dict.fromkeys(keys, body))
+    contents = "".join(
+        f"<Contents><Key>{key}</Key><Size>{len(body)}</Size><ETag>{escape(server.objects['bucket', key].etag)}</ETag>"
+        "<LastModified>2024-01-01T00:00:00Z</LastModified></Contents>" * 2
+        for key in keys
+    )
+    released = anyio.Event()
+
+    async def twice(exchange):
+        """Answer with each object twice on a page, and that page twice."""
+        more = "<IsTruncated>true</IsTruncated><NextContinuationToken>more</NextContinuationToken>"
+        if "continuation-token" in exchange.request.query:
+            released.set()
+            more = ""
+        await exchange.send(xml_response(f"<ListBucketResult>{contents}{more}</ListBucketResult>"))
+
+    server.fault(op="list", do=twice, when=lambda request: "delimiter" not in request.query, times=None)
+    server.fault(op="get", do=Hold(released), times=None)
+    summary = await mirror(server, tmp_path)
+    assert tree(tmp_path) == dict.fromkeys(keys, body)
+    assert (summary.listed, summary.downloaded, summary.up_to_date) == (12, 3, 9)
+    assert (summary.failed, summary.pending, summary.complete) == (0, 0, True)
+    assert all(record.checksum and not record.adopted for record in recorded(tmp_path).values())
 
 
 async def test_a_plan_whose_listing_is_refused_is_no_plan(server, tmp_path):

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from datetime import UTC, datetime
 
+import anyio
 import pyarrow as pa
 import pytest
 from benchmarks.kms.figures import fullest_second
@@ -19,6 +20,7 @@ from pyarrow import orc, parquet
 import sealift
 from sealift import (
     ConfigError,
+    Durability,
     Filter,
     KmsSettings,
     LocalStorageError,
@@ -28,12 +30,13 @@ from sealift import (
     SourceError,
     StorageSettings,
     inventory,
+    running,
 )
 from sealift.inventory import parse_report
 from sealift.sharding import Shard
-from tests.support.faultserver import Answer, FaultServer, ResetAfter, Restore
+from tests.support.faultserver import Answer, FaultServer, Hold, ResetAfter, Restore
 from tests.support.faultserver.listing import url_encode
-from tests.support.running import Watcher, kms_log, settings_for, tree
+from tests.support.running import Watcher, kms_log, recorded, settings_for, tree
 from tests.support.smalldisk import small_tmpfs
 
 pytestmark = pytest.mark.anyio
@@ -217,6 +220,116 @@ async def test_more_rows_than_a_batch_come_from_many_row_groups(server, tmp_path
         server.put("bucket", f"p/many/{number:02d}", b"x")
     Report(server, kind).put(files=3)
     assert (await mirror(server, tmp_path)).downloaded == 43
+
+
+class Opens(Watcher):
+    """Sets an event when so many objects were listed."""
+
+    def __init__(self, objects):
+        super().__init__()
+        self.released = anyio.Event()
+        self._missing = objects
+
+    def listed(self, objects):
+        self._missing -= objects
+        if self._missing <= 0:
+            self.released.set()
+
+
+def left_of(dest):
+    return list((dest / ".sealift" / "partial").iterdir())
+
+
+@pytest.mark.parametrize("size", [3, 9_000_000], ids=["small", "large"])
+@pytest.mark.parametrize("durability", Durability)
+async def test_what_a_report_names_again_while_it_is_under_way_is_fetched_once(
+    server, tmp_path, monkeypatch, size, durability
+):
+    monkeypatch.setattr(inventory, "BATCH", 1)
+    bodies = {f"again/{number}": bytes([number]) * size for number in range(3)}
+    for key, body in bodies.items():
+        server.put("bucket", f"p/{key}", body)
+    report = Report(server)
+    report.rows *= 3
+    report.put(files=3)
+    watcher = Opens(18)
+    server.fault(op="get", bucket="bucket", do=Hold(watcher.released), times=None)
+    summary = await mirror(server, tmp_path, observer=watcher, durability=durability)
+
+    assert (summary.listed, summary.downloaded, summary.up_to_date) == (18, 6, 12)
+    assert (summary.failed, summary.pending, summary.complete) == (0, 0, True)
+    assert summary.get_requests == (6 if size == 3 else 3 + 3 * 2)
+    assert watcher.due == watcher.position == sum(map(len, tree(tmp_path).values()))
+    assert {key: body for key, body in tree(tmp_path).items() if key in bodies} == bodies
+    assert not left_of(tmp_path)
+    ledger = recorded(tmp_path)
+    assert len(ledger) == 6
+    assert all(record.checksum and not record.adopted for record in ledger.values())
+
+
+async def test_no_more_names_wait_for_their_first_to_end_than_may(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(inventory, "BATCH", 1)
+    monkeypatch.setattr(running, "MOST_WAITING", 2)
+    report = Report(server)
+    report.rows *= 20
+    report.put()
+    summary = await mirror(server, tmp_path)
+    assert (summary.listed, summary.failed, summary.pending) == (60, 0, 0)
+    assert (summary.downloaded, summary.up_to_date) == (3, 57)
+
+
+class OpensAtTheEndOf(Watcher):
+    """Sets an event when an object has ended."""
+
+    def __init__(self, key):
+        super().__init__()
+        self.released = anyio.Event()
+        self._key = key
+
+    def ended(self, outcome):
+        if outcome.key == self._key:
+            self.released.set()
+
+
+async def test_of_two_versions_that_are_named_in_a_row_the_later_one_stays(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(inventory, "BATCH", 1)
+    old = b"old" * 3_000_000
+    server.put("bucket", "p/v", old, version_id="v1")
+    rows = [Report(server).row("p/v")]
+    server.put("bucket", "p/v", b"new one", version_id="v2")
+    rows.append(Report(server).row("p/v"))
+    for named in (rows, rows[::-1]):
+        report = Report(server)
+        report.rows = [*named, report.row("p/a"), report.row("p/d/e")]
+        report.put(files=4)
+        watcher = OpensAtTheEndOf("p/d/e")
+        first = named[0]["version_id"]
+        server.fault(
+            op="get",
+            key="p/v",
+            do=Hold(watcher.released),
+            when=lambda request, first=first: request.query["versionId"] == first,
+            times=None,
+        )
+        summary = await mirror(server, tmp_path, observer=watcher, force=True)
+        assert (summary.listed, summary.downloaded, summary.failed) == (4, 4, 0)
+        body = b"new one" if named is rows else old
+        assert tree(tmp_path) == {"v": body, "a": b"a", "d/e": b"ccc"}
+        assert recorded(tmp_path)["v"].size == len(body)
+        assert not left_of(tmp_path)
+
+
+async def test_what_is_named_again_has_another_chance_when_it_has_failed(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(inventory, "BATCH", 1)
+    report = Report(server)
+    report.rows *= 2
+    report.put(files=2)
+    watcher = Opens(6)
+    refused = Hold(watcher.released, then=Answer(403, "AccessDenied", "Access Denied"))
+    server.fault(op="get", bucket="bucket", key="p/a", do=refused)
+    summary = await mirror(server, tmp_path, observer=watcher)
+    assert (summary.listed, summary.failed, summary.downloaded, summary.up_to_date) == (6, 1, 3, 2)
+    assert tree(tmp_path)["a"] == b"a"
 
 
 async def test_an_archived_object_is_looked_up_as_it_may_have_been_restored(server, tmp_path):

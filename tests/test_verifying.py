@@ -406,6 +406,20 @@ async def test_what_is_not_right_is_fetched_again_and_nothing_else(server, dest)
     assert server.gets - before == 3
 
 
+async def test_an_object_with_two_files_is_fetched_for_each_of_them(server, dest):
+    body = bytes(range(256)) * 36_000
+    server.put("bucket", "d/e/large.bin", body)
+    await mirror(server, dest)
+    await mirror(server, dest, "s3://bucket/d/e")
+    files = [dest / "large.bin", dest / "d" / "e" / "large.bin"]
+    for file in [*files, dest / "c.csv", dest / "d" / "e" / "c.csv"]:
+        file.unlink()
+    result = await verify(dest, server=server, repair=True)
+    assert (result.repair.listed, result.repair.downloaded, result.repair.failed) == (4, 4, 0)
+    assert [file.read_bytes() == body for file in files] == [True, True]
+    assert (await verify(dest)).findings == ()
+
+
 async def test_nothing_to_repair_reaches_no_server(dest):
     unreachable = sealift.Settings(connection=sealift.ConnectionSettings(endpoint_url="http://127.0.0.1:9"))
     result = await verify(dest, repair=True, settings=unreachable)

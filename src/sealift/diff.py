@@ -114,6 +114,7 @@ class Diff:
         consulted = storage.check is not Check.SIZE_MTIME and not storage.force
         self._trust = trust(storage)
         self._prover = prover
+        self._written = ledger if consulted else None
         self._ledger = ledger if ledger is not None and consulted and not ledger.empty else None
         self._unchanged = None
         if self._ledger is not None and self._trust.recorded:
@@ -126,17 +127,19 @@ class Diff:
         self._once = dry or settings.selection.inventory is None
         self._vacant: set[Segments] = {_TOP} if destination.is_vacant() else set()
 
-    async def jobs(self, source: Source, remotes: Sequence[RemoteObject], *, restarts: int = 0) -> list[Job]:
+    async def jobs(
+        self, source: Source, remotes: Sequence[RemoteObject], *, restarts: int = 0, again: bool = False
+    ) -> list[Job]:
         """Return a job for each object that has to be fetched; end the others. Raises RunError.
 
-        `restarts` is how often the objects were started over already.
+        `restarts` is how often the objects were started over already; `again`: they have come before.
         """
         jobs = []
         if self._unchanged is not None:
             remotes = await self._pass_over(self._unchanged, source, remotes)
         for start in range(0, len(remotes), SLICE):
             slice_ = remotes[start : start + SLICE]
-            looks = await self._disk.perform(partial(self._compare, source, slice_, again=restarts > 0))
+            looks = await self._disk.perform(partial(self._compare, source, slice_, again=again or restarts > 0))
             for remote, place, finding in await self._settle_all(looks):
                 job = finding if isinstance(finding, Job) else await self._resolve(remote, place, finding)
                 if job is not None:
@@ -248,7 +251,8 @@ class Diff:
         looks = []
         keys_below = [remote.key[len(base) :] for remote in remotes]
         paths = local_paths(keys_below, [remote.size for remote in remotes], under=under)
-        records = {} if self._ledger is None else self._ledger.look_up([path.text for path in paths])
+        ledger = self._written if again else self._ledger
+        records = {} if ledger is None else ledger.look_up([path.text for path in paths])
         missing = _Missing(self._destination)
         if not self._once:
             self._vacant.clear()

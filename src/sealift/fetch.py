@@ -213,9 +213,12 @@ class Fetcher:
         tally: Tally,
         tasks: TaskGroup,
         start_over: Callable[[Job, RemoteObject], Awaitable[None]],
+        over: Callable[[Job], None],
         admission: Admission,
     ) -> None:
         """`start_over` is called with an object's new version, and puts a new job for it in the line.
+
+        `over` hears of each job that has ended: its files are left alone from then on.
 
         `pace` is that of all of the run's requests that KMS is asked for.
 
@@ -228,6 +231,7 @@ class Fetcher:
         self._tally = tally
         self._tasks = tasks
         self._start_over = start_over
+        self._over = over
         self._admission = admission
         self._checker = Checker(store, admission.pace_for, tally, settings.retry)
         line.guard(admission.leave)
@@ -434,6 +438,7 @@ class Fetcher:
             job.tickets.discard(ticket)
             self._jobs.discard(job)
             self._end_well(job, self._landing.placed(job))
+            self._over(job)
             self._line.done()
             return
         if isinstance(error, Blocked):
@@ -577,6 +582,7 @@ class Fetcher:
             raise _about(error, job) from error
         self._jobs.discard(job)
         self._count_recorded(job, job.unrecorded)
+        self._over(job)
         self._line.done()
         self._finishing -= 1
         self._finished.ring()

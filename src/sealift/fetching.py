@@ -43,6 +43,7 @@ async def fetch_all(
     settings: Settings,
     tally: Tally,
     start_over: Callable[[Job, RemoteObject], Awaitable[None]],
+    over: Callable[[Job], None],
     admission: Admission,
     writer: Writer,
     wire: bool,
@@ -69,6 +70,7 @@ async def fetch_all(
                     tally=tally,
                     tasks=tasks,
                     start_over=start_over,
+                    over=over,
                     admission=admission,
                 )
                 transfer = settings.transfer

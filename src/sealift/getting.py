@@ -209,6 +209,7 @@ class _Run:
                     settings=settings,
                     tally=self._tally,
                     start_over=start_over,
+                    over=lambda _: None,
                     admission=self._admission,
                     writer=Writer(None, directory_fd, settings.storage.durability),
                 )

@@ -153,12 +153,12 @@ async def _find_and_fetch(
 
     async def compare(source: Source, remotes: Sequence[RemoteObject]) -> None:
         await recorder.has_room()
-        for job in await diff.jobs(source, remotes):
-            await stages.line.add(job)
+        await stages.compare(diff, source, remotes)
 
     async def feed() -> None:
         nonlocal diff
         await finder.find(seen, compare)
+        await stages.catch_up()
         if chosen.then_list:
             await _nothing_under_way(run)
             await recorder.flush()
@@ -166,6 +166,7 @@ async def _find_and_fetch(
                 ledger.empty = False
             diff = stages.diff()
             await finder.find_what_is_new(seen, compare)
+            await stages.catch_up()
         if finder.all_listed:
             await run_sync(diff.drop_useless)
         stages.line.close()

@@ -110,8 +110,7 @@ async def _mend(
             run.tally.fail(RemoteObject(bucket, key, record.size, record.etag, record.mtime_ns), error)
             return
         await recorder.has_room()
-        for job in await (among if several else alone).jobs(source, [remote]):
-            await stages.line.add(job)
+        await stages.compare(among if several else alone, source, [remote])
 
     async def mend_some() -> None:
         async for record in others:
@@ -122,6 +121,7 @@ async def _mend(
         async with anyio.create_task_group() as menders:
             for _ in range(MENDERS):
                 menders.start_soon(mend_some)
+        await stages.catch_up()
         stages.line.close()
 
     await stages.fetch(feed, recorder, lambda place: alone if place.under is None else among)

@@ -43,10 +43,14 @@ from sealift.s3.store import ObjectStore
 from sealift.selection import Source
 from sealift.tally import Observer, Observers, Tally, reported
 from sealift.taskgroups import ungrouped
+from sealift.underway import UnderWay
 from sealift.writing import Writer
 
 JOBS_AHEAD = 2000
 """Objects that wait for a worker: two pages, about 2 MB."""
+
+MOST_WAITING = JOBS_AHEAD
+"""Objects that came again and wait for their job to end: no more than may be in line, about 1 MB."""
 
 
 class Run:
@@ -175,6 +179,7 @@ class Stages:
         settings = run.settings
         self.line: Line[Job] = Line(JOBS_AHEAD)
         """Where what `diff` finds missing is to wait."""
+        self._under_way: UnderWay[tuple[Diff, Source]] = UnderWay()
         self._run = run
         self._store = store
         self._seen = seen or store
@@ -211,6 +216,37 @@ class Stages:
             prover=Prover(self._destination, Checker(self._seen, self._admission.pace_for, run.tally, settings.retry)),
         )
 
+    async def compare(self, diff: Diff, source: Source, remotes: Sequence[RemoteObject]) -> None:
+        """Let `diff` look at some objects, and put in line what is to be fetched of them. Raises RunError.
+
+        What comes again while its object is under way is looked at later: `catch_up` with it in the end.
+        """
+        await self._compare(diff, source, remotes)
+        await self.catch_up(MOST_WAITING)
+
+    async def catch_up(self, most: int = 0) -> None:
+        """Look at what came again and whose job has ended, until at most so many wait. Raises RunError."""
+        while True:
+            while freed := self._under_way.freed():
+                if self._recorder is not None:
+                    await self._recorder.flush()  # what has come to its place is looked up
+                for (diff, source), remotes in freed.items():
+                    await self._compare(diff, source, remotes, again=True)
+            if self._under_way.waiting <= most:
+                return
+            await self._under_way.changed.wait()
+
+    async def _compare(
+        self, diff: Diff, source: Source, remotes: Sequence[RemoteObject], *, again: bool = False
+    ) -> None:
+        told = diff, source
+        jobs = await diff.jobs(source, self._under_way.put_off(remotes, told), again=again)
+        begun, doubled = self._under_way.begin(jobs, told)
+        for job in doubled:
+            self._run.tally.observer.restarted(job.due, 0)
+        for job in begun:
+            await self.line.add(job)
+
     async def fetch(
         self, feed: Callable[[], Awaitable[None]], recorder: Recorder, compared_by: Callable[[Place], Diff]
     ) -> AbstractSet[str]:
@@ -223,6 +259,7 @@ class Stages:
         async def start_over(job: Job, fresh: RemoteObject) -> None:
             if isinstance(place := job.target, Place):
                 for again in await compared_by(place).jobs(place.source, [fresh], restarts=job.restarts + 1):
+                    self._under_way.go_on(again)
                     self.line.add_again(again)
 
         access = await run.access(self._store)
@@ -234,6 +271,7 @@ class Stages:
             settings=run.settings,
             tally=run.tally,
             start_over=start_over,
+            over=self._under_way.over,
             admission=self._admission,
             writer=Writer(destination, destination.partial_fd, durability),
             wire=access is not None,
