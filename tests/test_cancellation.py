@@ -45,6 +45,7 @@ pytestmark = pytest.mark.anyio
 def hasty(monkeypatch):
     """The pace goes on quickly also where KMS refuses everything: a step is not to take a second."""
     monkeypatch.setattr(governor, "LEAST", 2000.0)
+    monkeypatch.setattr(governor, "PROBES", 2000.0)
 
 
 KIB = 1024

@@ -83,6 +83,7 @@ KMS_SLOW_DOWN = Answer(503, "SlowDown", "Please reduce your request rate for ope
 def hasty(monkeypatch):
     """The pace goes on quickly also where KMS refuses everything, so that many refusals take no time."""
     monkeypatch.setattr(governor, "LEAST", 2000.0)
+    monkeypatch.setattr(governor, "PROBES", 100.0)
 
 
 # ── What a mirror is ────────────────────────────────────────────────────────────────────────────────
