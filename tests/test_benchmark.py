@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zipfile
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -143,3 +144,11 @@ def test_results_that_do_not_tell_are_read_and_added_to(tmp_path, monkeypatch):
     again, _ = run.measured_before("day", 1.0, set())
     assert again == [*kept, new]
     assert " had one that is not noted and Python 3.11.2 (optimized build).\n" in (tmp_path / "day.md").read_text()
+
+
+def test_everybody_has_one_turn_a_round_and_nobody_always_the_same_neighbour() -> None:
+    peers = [run.PEERS[name] for name in ("sealift", "s5cmd", "obstore", "rclone")]
+    rounds = [run.in_turn(peers, ROWS[0], number) for number in range(20)]
+    assert all(sorted(order, key=peers.index) == peers for order in rounds)
+    assert len({before.name for order in rounds for before, after in pairwise(order) if after is peers[0]}) == 3
+    assert rounds == [run.in_turn(peers, ROWS[0], number) for number in range(20)]
