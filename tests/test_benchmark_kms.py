@@ -10,7 +10,7 @@ from benchmarks.kms.content import Kind, contents
 from benchmarks.kms.figures import fullest_second, in_flight_at_the_first_refusal
 from benchmarks.kms.origin import Call, Orders, Origin
 from benchmarks.kms.quota import PHASE, Bucket, Timetable, Windows
-from benchmarks.kms.report import table
+from benchmarks.kms.report import measured_on, table
 from benchmarks.kms.rows import ROWS
 from hypothesis import given
 from hypothesis import strategies as st
@@ -128,3 +128,10 @@ def test_the_tables_are_what_the_runs_have_shown(path):
     written = table(document["about"], document["runs"])
     assert path.with_suffix(".md").read_text() == written
     assert "ideal 0.0" not in written
+
+
+def test_the_tables_say_who_was_measured_on_which_day_where_there_are_several() -> None:
+    earlier = [{"peer": name, "date": "2026-11-25"} for name in ("s5cmd", "rclone", "s5cmd")]
+    ours = {"peer": "sealift", "date": "2026-11-29"}
+    assert measured_on([*earlier, ours]) == "Measured on 2026-11-25: s5cmd, rclone; on 2026-11-29: sealift."
+    assert measured_on(earlier) == ""

@@ -38,7 +38,7 @@ def table(about: dict[str, Any], runs: list[dict[str, Any]]) -> str:
     out = [
         f"# Under a KMS quota, {about['date']}\n",
         f"{about['machine']}. {versions}. One run each, beside the origin on the same cores.",
-        *filter(None, [named(about.get("interpreters", ()))]),
+        *filter(None, [measured_on(runs), named(about.get("interpreters", ()))]),
         "The method is in [the README](../../README.md#under-a-kms-quota).\n",
         EXPLAINED,
         f"![Granted and refused requests in each second]({about['name']}.svg)\n",
@@ -62,6 +62,16 @@ def table(about: dict[str, Any], runs: list[dict[str, Any]]) -> str:
             *map(_line, lines),
         ]
     return "\n".join(out) + "\n"
+
+
+def measured_on(runs: list[dict[str, Any]]) -> str:
+    """Say who was measured on which day, where not all were on one."""
+    days: dict[str, dict[str, None]] = {}
+    for run in runs:
+        days.setdefault(run.get("date", "a day that is not noted"), {})[run["peer"]] = None
+    if len(days) < 2:
+        return ""
+    return "Measured on " + "; on ".join(f"{day}: {', '.join(peers)}" for day, peers in sorted(days.items())) + "."
 
 
 def _by_row(runs: list[dict[str, Any]]) -> Iterator[tuple[Row, list[dict[str, Any]]]]:

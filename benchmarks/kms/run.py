@@ -207,7 +207,7 @@ def main() -> int:
     for peer in {peer.home: peer for _, peer in turns}.values():
         peer.install()
     for row, peer in turns:
-        result = measure(row, peer) | {"python": str(interpreter())}
+        result = measure(row, peer) | {"python": str(interpreter()), "date": f"{datetime.now(UTC):%Y-%m-%d}"}
         sys.stdout.write(f"{row.name:16} {peer.name:18} {told(result)}\n")
         sys.stdout.flush()
         write(asked.into, asked.name, [result])
