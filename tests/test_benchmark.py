@@ -13,6 +13,7 @@ import pytest
 from benchmarks import environment, run
 from benchmarks.interpreter import Interpreter, chosen, is_optimized, look, named, own, programs
 from benchmarks.origin import DataSet
+from benchmarks.peers import PEERS
 from benchmarks.report import table
 from benchmarks.rows import ROWS
 
@@ -147,7 +148,7 @@ def test_results_that_do_not_tell_are_read_and_added_to(tmp_path, monkeypatch):
 
 
 def test_everybody_has_one_turn_a_round_and_nobody_always_the_same_neighbour() -> None:
-    peers = [run.PEERS[name] for name in ("sealift", "s5cmd", "obstore", "rclone")]
+    peers = [PEERS[name] for name in ("sealift", "s5cmd", "obstore", "rclone")]
     rounds = [run.in_turn(peers, ROWS[0], number) for number in range(20)]
     assert all(sorted(order, key=peers.index) == peers for order in rounds)
     assert len({before.name for order in rounds for before, after in pairwise(order) if after is peers[0]}) == 3
