@@ -168,6 +168,26 @@ async def test_where_nothing_is_synced_small_batches_are_named_whatever_is_to_co
     assert len(tree(tmp_path)) == AT_ONCE + 1
 
 
+@pytest.mark.parametrize(
+    ("durability", "due", "other"),
+    [(Durability.BATCH, "LONGEST_WAIT", "SHORTEST_WAIT"), (Durability.NONE, "SHORTEST_WAIT", "LONGEST_WAIT")],
+)
+async def test_a_batch_that_does_not_fill_up_is_named_after_a_while(
+    world, tmp_path, monkeypatch, durability, due, other
+):
+    monkeypatch.setattr(writing, due, 0.0)
+    monkeypatch.setattr(writing, other, 1e9)
+    w = world(durability)
+    async with anyio.create_task_group() as beside:
+        beside.start_soon(w.writer.name_batches, w.ended, lambda: False)
+        with anyio.fail_after(30):
+            await w.write(1, "a", b"body")
+            while not w.ends:
+                await anyio.sleep(0.001)
+        beside.cancel_scope.cancel()
+    assert tree(tmp_path) == {"a": b"body"}
+
+
 async def test_what_a_disk_cannot_sync_gets_no_name(world, tmp_path, monkeypatch):
     def broken(_):
         raise LocalStorageError("the disk is broken", code="DiskError")
