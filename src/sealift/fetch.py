@@ -220,8 +220,6 @@ class Fetcher:
 
         `over` hears of each job that has ended: its files are left alone from then on.
 
-        `pace` is that of all of the run's requests that KMS is asked for.
-
         What takes its time (placing, recording, looking up) runs in `tasks`.
         """
         self._store = store
