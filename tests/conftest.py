@@ -8,6 +8,7 @@ import pytest
 from botocore.loaders import JSONFileLoader
 from hypothesis import HealthCheck, settings
 
+from tests.support.faultserver import FaultServer
 from tests.support.sandbox import levers, sandbox
 
 __all__ = ["levers", "sandbox"]
@@ -50,3 +51,11 @@ def aws_environment(monkeypatch, tmp_path_factory):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-a-secret")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+
+
+@pytest.fixture
+async def server():
+    """A server that fails as it is told, with one bucket."""
+    async with FaultServer() as server:
+        server.bucket("bucket")
+        yield server

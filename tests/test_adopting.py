@@ -9,7 +9,7 @@ import pytest
 import sealift
 from sealift import AccessError, Adopt, Check, KmsSettings, StorageSettings
 from sealift.ledger import LEDGER
-from tests.support.faultserver import Answer, FaultServer
+from tests.support.faultserver import Answer
 from tests.support.running import recorded, settings_for, tree
 from tests.test_incremental import modified_ns, stamp
 
@@ -28,13 +28,6 @@ READ = {"verify": {"adopt": Adopt.VERIFY}, "checksum": {"check": Check.CHECKSUM}
 def anyio_backend():
     """One loop is enough: what is tried here is what comes of runs, and not how they wait."""
     return ("asyncio", {"use_uvloop": True})
-
-
-@pytest.fixture
-async def server():
-    async with FaultServer() as server:
-        server.bucket("bucket")
-        yield server
 
 
 @pytest.fixture(params=READ)

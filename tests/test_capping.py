@@ -8,18 +8,10 @@ from sealift.capping import settled_caps
 from sealift.s3 import connected
 from sealift.sharding import Shard
 from sealift.tally import Observers, Tally
-from tests.support.faultserver import FaultServer
 from tests.support.running import Watcher, fill, mirror, settings_for
 from tests.support.servicequotas import applied, refused, service_quotas
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def server():
-    async with FaultServer() as server:
-        server.bucket("bucket")
-        yield server
 
 
 async def test_a_share_is_one_of_the_quota_that_service_quotas_tells(server, tmp_path, monkeypatch):

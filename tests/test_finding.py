@@ -9,18 +9,11 @@ import sealift
 from sealift import AccessError, ConfigError, SourceError, splitting
 from sealift.ledger import Ledger
 from sealift.listing import list_prefix
-from tests.support.faultserver import Answer, FaultServer, Hold
+from tests.support.faultserver import Answer, Hold
 from tests.support.faultserver.wire import xml_response
 from tests.support.running import Watcher, fill, mirror, recorded, settings_for, tree
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def server():
-    async with FaultServer() as server:
-        server.bucket("bucket")
-        yield server
 
 
 async def test_nothing_under_a_source_is_a_warning(server, tmp_path):

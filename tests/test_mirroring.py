@@ -69,13 +69,6 @@ KIB, MIB = 1024, 1024 * 1024
 SMALL_PARTS = TransferSettings(part_size=64 * KIB, concurrency=8)
 
 
-@pytest.fixture
-async def server():
-    async with FaultServer() as server:
-        server.bucket("bucket")
-        yield server
-
-
 KMS_SLOW_DOWN = Answer(503, "SlowDown", "Please reduce your request rate for operations involving AWS KMS.")
 
 

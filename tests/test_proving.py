@@ -15,7 +15,6 @@ from sealift.proving import AT_ONCE, Prover, Question
 from sealift.s3 import connected
 from sealift.s3.store import PageRequest
 from sealift.tally import Tally
-from tests.support.faultserver import FaultServer
 from tests.support.running import QUICK, Watcher, settings_for
 
 pytestmark = pytest.mark.anyio
@@ -52,13 +51,6 @@ async def proven(server, dest, keys, *, kind=Destination, recorded=None):
 def anyio_backend():
     """One loop is enough: what is tried here is what comes of reading, and not how that waits."""
     return ("asyncio", {"use_uvloop": True})
-
-
-@pytest.fixture
-async def server():
-    async with FaultServer() as server:
-        server.bucket("bucket")
-        yield server
 
 
 def put(server, dest, key, body, **more):

@@ -14,7 +14,7 @@ from sealift.errors import Permanent
 from sealift.model import RemoteObject
 from sealift.s3.store import PageRequest, Version, VersionsPage
 from sealift.snapshot import Snapshot, beginning
-from tests.support.faultserver import Call, FaultServer, FaultServerThread
+from tests.support.faultserver import Call, FaultServerThread
 from tests.support.running import Watcher, settings_for, tree
 
 pytestmark = pytest.mark.anyio
@@ -25,13 +25,6 @@ SECOND = 1_000_000_000
 
 def at(seconds):
     return NOON + timedelta(seconds=seconds)
-
-
-@pytest.fixture
-async def server():
-    async with FaultServer() as server:
-        server.bucket("bucket")
-        yield server
 
 
 def put(server, key, body, seconds, version_id):

@@ -41,13 +41,6 @@ def anyio_backend():
     return ("asyncio", {"use_uvloop": True})
 
 
-@pytest.fixture
-async def server():
-    async with FaultServer() as server:
-        server.bucket("bucket")
-        yield server
-
-
 class Everything:
     """A decider that hands out some attempts, and remembers what becomes of them; an `Access` to one bucket."""
 

@@ -8,7 +8,7 @@ import pytest
 from sealift.errors import Permanent, Refused, SourceError, Throttled, Transient
 from sealift.model import ByteRange, Part, RemoteObject
 from sealift.s3.store import PageRequest
-from tests.support.faultserver import Answer, Call, FaultServer, ResetBeforeHead, Stall
+from tests.support.faultserver import Answer, Call, ResetBeforeHead, Stall
 from tests.support.faultserver.content import InMemory, Resized
 from tests.support.faultserver.wire import xml_response
 from tests.support.sdk import store_at
@@ -16,13 +16,6 @@ from tests.support.sdk import store_at
 pytestmark = pytest.mark.anyio
 
 REMOTE = RemoteObject("bucket", "k", 4, '"e"', 0)
-
-
-@pytest.fixture
-async def server():
-    async with FaultServer() as server:
-        server.bucket("bucket")
-        yield server
 
 
 def whole(remote):

@@ -15,17 +15,9 @@ from sealift.errors import ConfigError, CredentialsError
 from sealift.model import ByteRange, Part
 from sealift.s3.sdksession import SdkSession, parse_moment
 from sealift.s3.store import PageRequest
-from tests.support.faultserver import FaultServer
 from tests.support.sdk import store_at
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def server():
-    async with FaultServer() as server:
-        server.bucket("bucket")
-        yield server
 
 
 async def test_an_endpoint_from_the_environment_is_not_asked_over_plain_http_either(monkeypatch):
