@@ -399,17 +399,17 @@ async def test_under_a_cap_the_gets_that_say_why_heads_fail_keep_to_it_as_well(s
 async def test_a_get_that_found_no_connection_leaves_its_permit_to_the_next_and_asks_kms_nothing(
     server, tmp_path, monkeypatch
 ):
-    take, failures = Pool.take, 3
+    take_fresh, failures = Pool.take_fresh, 3
 
-    async def sometimes(pool, **how):
+    async def sometimes(pool):
         nonlocal failures
         if server.lists and failures:
             failures -= 1
             raise UnreachableError("nobody there")
-        return await take(pool, **how)
+        return await take_fresh(pool)
 
     fill(server, {"k": b"x"})
-    monkeypatch.setattr(Pool, "take", sometimes)
+    monkeypatch.setattr(Pool, "take_fresh", sometimes)
     monkeypatch.setattr(Pool, "take_idle", lambda _pool: None)
     summary = await mirror(server, tmp_path, kms=KmsSettings(rps=1))
     assert (summary.downloaded, summary.retries, summary.kms.requests, summary.kms.wait_seconds) == (1, 3, 1, 0.0)

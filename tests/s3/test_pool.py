@@ -18,64 +18,69 @@ from tests.support.sockets import connections_to
 pytestmark = pytest.mark.anyio
 
 
+async def taken_from(pool):
+    """An idle connection, or a new one: as the wire takes them."""
+    return pool.take_idle() or await pool.take_fresh()
+
+
 # ── Used again ──────────────────────────────────────────────────────────────────────────────────────
 
 
 async def test_the_connection_that_was_used_last_is_used_next():
     async with listening() as peer, pooled(origin_of(peer)) as pool:
-        first, second = await pool.take(), await pool.take()
+        first, second = await taken_from(pool), await taken_from(pool)
         for connection in (first, second):
             await used(connection, await peer.accept())
         pool.give_back(first)
         pool.give_back(second)
-        assert [await pool.take(), await pool.take()] == [second, first]
+        assert [await taken_from(pool), await taken_from(pool)] == [second, first]
         assert (pool.dialled, peer.count) == (2, 2)
 
 
 async def test_a_connection_is_lent_to_one_at_a_time():
     async with listening() as peer, pooled(origin_of(peer)) as pool:
-        taken = [await pool.take() for _ in range(3)]
+        taken = [await taken_from(pool) for _ in range(3)]
         assert len(set(map(id, taken))) == pool.dialled == 3
 
 
 async def test_what_was_not_read_to_its_end_is_closed_and_not_used_again():
     async with listening() as peer, pooled(origin_of(peer)) as pool:
-        connection = await pool.take()
+        connection = await taken_from(pool)
         side = await peer.accept()
         asking = asyncio.create_task(connection.exchange(REQUEST))
         await side.answers(OK)
         await asking
         pool.give_back(connection)
         assert await side.gone()
-        assert await pool.take() is not connection
+        assert await taken_from(pool) is not connection
 
 
 async def test_one_that_the_peer_closed_while_nobody_used_it_is_dropped():
     async with listening() as peer, pooled(origin_of(peer)) as pool:
-        connection = await pool.take()
+        connection = await taken_from(pool)
         side = await peer.accept()
         await used(connection, side)
         pool.give_back(connection)
         side.close()
         while not connection.closed:
             await asyncio.sleep(0)
-        assert await pool.take() is not connection
+        assert await taken_from(pool) is not connection
         assert pool.dialled == 2
 
 
 async def test_a_fresh_one_is_dialled_though_others_are_idle():
     async with listening() as peer, pooled(origin_of(peer)) as pool:
-        connection = await pool.take()
+        connection = await taken_from(pool)
         await used(connection, await peer.accept())
         pool.give_back(connection)
-        fresh = await pool.take(fresh=True)
+        fresh = await pool.take_fresh()
         assert fresh is not connection
-        assert await pool.take() is connection
+        assert await taken_from(pool) is connection
 
 
 async def test_closing_the_pool_closes_idle_and_busy_ones():
     async with listening() as peer, pooled(origin_of(peer)) as pool:
-        idle, busy = await pool.take(), await pool.take()
+        idle, busy = await taken_from(pool), await taken_from(pool)
         sides = [await peer.accept(), await peer.accept()]
         await used(idle, sides[0])
         pool.give_back(idle)
@@ -93,7 +98,7 @@ async def test_closing_the_pool_closes_idle_and_busy_ones():
 async def test_silence_ends_whoever_waits_for_the_peer_and_nobody_else(monkeypatch):
     monkeypatch.setattr(pool_room, "WATCH_EVERY", 0.01)
     async with listening() as peer, pooled(origin_of(peer), read_timeout=0.05) as pool:
-        before_head, in_body, unread, idle = [await pool.take() for _ in range(4)]
+        before_head, in_body, unread, idle = [await taken_from(pool) for _ in range(4)]
         sides = [await peer.accept() for _ in range(4)]
         await used(idle, sides[3])
         pool.give_back(idle)
@@ -121,7 +126,7 @@ async def test_silence_ends_whoever_waits_for_the_peer_and_nobody_else(monkeypat
 async def test_nobody_looks_when_no_connection_is_in_use(monkeypatch):
     monkeypatch.setattr(pool_room, "WATCH_EVERY", 0.0)
     async with listening() as peer, pooled(origin_of(peer)) as pool:
-        connection = await pool.take()
+        connection = await taken_from(pool)
         await used(connection, await peer.accept())
         assert pool._watch is not None
         pool.give_back(connection)
@@ -144,7 +149,7 @@ async def test_where_nobody_listens_there_is_no_connection_and_the_reason_is_sai
     with a_port_that_refuses() as port:
         async with pooled(Origin("http", "127.0.0.1", port)) as pool:
             with pytest.raises(UnreachableError, match=rf"127\.0\.0\.1:{port}: .*(refused|failed)") as caught:
-                await pool.take()
+                await taken_from(pool)
             assert not caught.value.certificate
             assert pool.dialled == 0
 
@@ -152,13 +157,13 @@ async def test_where_nobody_listens_there_is_no_connection_and_the_reason_is_sai
 async def test_a_name_that_means_nothing_is_said():
     async with pooled(Origin("http", "no-such-host.invalid", 80)) as pool:
         with pytest.raises(UnreachableError, match=r"no-such-host\.invalid: "):
-            await pool.take()
+            await taken_from(pool)
 
 
 async def test_an_address_of_ip_version_6_is_reached():
     try:
         async with listening("::1") as peer, pooled(origin_of(peer)) as pool:
-            await used(await pool.take(), await peer.accept())
+            await used(await taken_from(pool), await peer.accept())
     except OSError:
         pytest.skip("there is no IPv6 here")
 
@@ -167,7 +172,7 @@ def test_an_address_that_refuses_is_passed_over_for_one_that_does_not():
     async def work(loop):
         async with listening("127.0.0.2") as peer, pooled(origin_of(peer, "many.test")) as pool:
             for _ in range(3):
-                connection = await pool.take()
+                connection = await taken_from(pool)
                 await used(connection, await peer.accept())
             assert (pool.dialled, peer.count) == (3, 3)
             assert loop.asked == 2, "looked up again after the failure, and then known"
@@ -180,7 +185,7 @@ def test_connections_go_to_all_addresses_of_the_host():
         async with listening("127.0.0.1") as one, listening("127.0.0.2", one.port) as two:
             async with pooled(origin_of(one, "many.test")) as pool:
                 for _ in range(4):
-                    await pool.take()
+                    await taken_from(pool)
                 assert (one.count, two.count, loop.asked) == (2, 2, 1)
 
     on_a_loop_that_resolves(work, "127.0.0.1", "127.0.0.2")
@@ -195,7 +200,7 @@ async def test_a_connection_that_does_not_come_about_in_time_is_given_up():
             queued.connect_ex(deaf.getsockname())
         async with pooled(Origin("http", *deaf.getsockname()), connect_timeout=0.05) as pool:
             with pytest.raises(UnreachableError, match="no answer in time"):
-                await pool.take()
+                await taken_from(pool)
 
 
 async def test_a_tls_handshake_that_does_not_end_counts_as_no_connection():
@@ -203,7 +208,7 @@ async def test_a_tls_handshake_that_does_not_end_counts_as_no_connection():
         origin = origin_of(peer, scheme="https")
         async with pooled(origin, context=tls_context(None), connect_timeout=0.05) as pool:
             with pytest.raises(UnreachableError, match="no answer in time") as caught:
-                await pool.take()
+                await taken_from(pool)
             assert not caught.value.certificate
 
 
@@ -241,7 +246,7 @@ async def dialling(request, scoped):
 
             async def take():
                 with scope:
-                    await pools[-1].take()
+                    await pools[-1].take_fresh()
 
             task = loop.create_task(take())
             return task, scope.cancel if scoped else task.cancel, pools[-1]

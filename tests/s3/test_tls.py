@@ -27,7 +27,7 @@ async def test_a_certificate_that_the_bundle_vouches_for_is_trusted(certificate,
     context, authority = certificate
     async with listening(context=context) as peer:
         async with pooled(origin_of(peer, host, "https"), context=tls_context(authority)) as pool:
-            connection = await pool.take()
+            connection = await pool.take_fresh()
             await used(connection, await peer.accept())
             assert connection.tls.version() in {"TLSv1.2", "TLSv1.3"}
             assert connection.reusable
@@ -40,7 +40,7 @@ async def test_a_certificate_of_another_authority_is_refused(certificate, tmp_pa
         ours = tls_context(tmp_path / "other.pem")
         async with pooled(origin_of(peer, scheme="https"), context=ours) as pool:
             with pytest.raises(UnreachableError, match=r"certificate|issuer|signature") as caught:
-                await pool.take()
+                await pool.take_fresh()
             assert caught.value.certificate
             assert pool.dialled == 0
 
@@ -52,7 +52,7 @@ def test_a_certificate_for_another_name_is_refused(certificate):
         async with listening(context=context) as peer:
             async with pooled(origin_of(peer, "many.test", "https"), context=tls_context(authority)) as pool:
                 with pytest.raises(UnreachableError, match=r"many\.test") as caught:
-                    await pool.take()
+                    await pool.take_fresh()
                 assert caught.value.certificate
 
     on_a_loop_that_resolves(work, "127.0.0.1")
@@ -70,7 +70,7 @@ async def test_a_peer_that_speaks_no_tls_is_refused(certificate):
 
                 group.start_soon(serve)
                 with pytest.raises(UnreachableError) as caught:
-                    await pool.take()
+                    await pool.take_fresh()
             assert caught.value.certificate
 
 
@@ -87,7 +87,7 @@ async def test_a_peer_that_goes_in_the_handshake_is_out_of_reach_and_not_distrus
 
                 group.start_soon(serve)
                 with pytest.raises(UnreachableError) as caught:
-                    await pool.take()
+                    await pool.take_fresh()
             assert not caught.value.certificate
 
 
@@ -100,7 +100,7 @@ async def test_the_second_connection_resumes_the_session_of_the_first(certificat
         async with pooled(origin_of(peer, scheme="https"), context=ours) as pool:
             resumed = []
             for _ in range(2):
-                connection = await pool.take()
+                connection = await pool.take_fresh()
                 side = await peer.accept()
                 await used(connection, side)
                 ours.remember(peer.host, connection.tls)
@@ -113,7 +113,7 @@ async def test_a_large_body_over_tls_comes_whole_to_a_reader_that_is_late(certif
     body = bytes(range(251)) * 8_192
     async with listening(context=context) as peer:
         async with pooled(origin_of(peer, scheme="https"), context=tls_context(authority)) as pool:
-            connection = await pool.take()
+            connection = await pool.take_fresh()
             side = await peer.accept()
 
             async def serve():
@@ -146,7 +146,7 @@ async def body_of(certificate, version, answer, end):
     body = bytearray()
     async with listening(context=context) as peer:
         async with pooled(origin_of(peer, scheme="https"), context=ours) as pool:
-            connection = await pool.take()
+            connection = await pool.take_fresh()
             side = await peer.accept()
 
             async def serve():

@@ -67,9 +67,9 @@ class Pool:
                 return self._taken(connection)
         return None
 
-    async def take(self, *, fresh: bool = False) -> Connection:
-        """Return a connection that nobody else uses: an idle one, or a new one. Raises UnreachableError."""
-        return (None if fresh else self.take_idle()) or self._taken(await self._dial())
+    async def take_fresh(self) -> Connection:
+        """Return a new connection. Raises UnreachableError."""
+        return self._taken(await self._dial())
 
     def give_back(self, connection: Connection) -> None:
         """Keep a connection for the next request if it is good for one; else close it."""

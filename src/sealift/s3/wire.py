@@ -377,7 +377,7 @@ class WireStore:
         while True:
             unaware = not self._kms_refuses
             try:
-                connection = (None if fresh else known.pool.take_idle()) or await known.pool.take(fresh=True)
+                connection = (None if fresh else known.pool.take_idle()) or await known.pool.take_fresh()
             except UnreachableError as error:
                 raise _unreachable(error, bucket, key or "") from error
             used_before = connection.exchanges > 0
