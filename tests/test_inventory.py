@@ -267,6 +267,35 @@ async def test_what_a_report_names_again_while_it_is_under_way_is_fetched_once(
     assert all(record.checksum and not record.adopted for record in ledger.values())
 
 
+class OpensAfter(Watcher):
+    """Sets an event when so many objects have ended."""
+
+    def __init__(self, objects):
+        super().__init__()
+        self.released = anyio.Event()
+        self._missing = objects
+
+    def ended(self, outcome):
+        super().ended(outcome)
+        self._missing -= 1
+        if not self._missing:
+            self.released.set()
+
+
+async def test_what_a_report_names_again_when_it_has_ended_stays_recorded_as_fetched(server, tmp_path):
+    report = Report(server)
+    report.rows *= 2
+    report.put(files=2)
+    watcher = OpensAfter(3)
+    server.fault(op="get", bucket="inventory", key="reports/data/1.csv", do=Hold(watcher.released))
+    summary = await mirror(server, tmp_path, observer=watcher)
+
+    assert (summary.listed, summary.downloaded, summary.up_to_date) == (6, 3, 3)
+    ledger = recorded(tmp_path)
+    assert len(ledger) == 3
+    assert all(record.checksum and record.seal.sse and not record.adopted for record in ledger.values())
+
+
 async def test_no_more_names_wait_for_their_first_to_end_than_may(server, tmp_path, monkeypatch):
     monkeypatch.setattr(inventory, "BATCH", 1)
     monkeypatch.setattr(running, "MOST_WAITING", 2)

@@ -57,6 +57,34 @@ def test_what_was_written_is_found_again_also_by_the_next_run(tmp_path, ledger, 
     assert notes == []
 
 
+SECOND = 1_000_000_000
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize(
+    "more", [{}, {"version_id": "v"}, {"checksum": "CRC64NVME:AAAAAAAAAAA="}, {"mtime_ns": 1_700_000_000 * SECOND + 7}]
+)
+def test_a_file_that_was_written_is_not_taken_for_one_that_was_found(ledger, at_once, more):
+    written = record("a", checksum="CRC32:AAAAAA==")
+    found = record("a", adopted=True, **more)
+    for records in [[written, found]] if at_once else [[written], [found]]:
+        ledger.write(Changes(records=records))
+    assert everything(ledger) == [written]
+    ledger.write(Changes(records=[written._replace(checksum=None)]))
+    assert everything(ledger) == [written._replace(checksum=None)]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"etag": '"f"'}, {"size": 6}, {"version_id": "w"}, {"key": "other"}, {"local_size": 6}, {"mtime_ns": 9 * SECOND}],
+)
+def test_another_file_or_version_that_was_found_is_recorded(ledger, more):
+    found = record("a", version_id="v", adopted=True)._replace(**more)
+    for before in (record("a", version_id="v"), found):
+        ledger.write(Changes(records=[before, found]))
+        assert everything(ledger) == [found]
+
+
 def test_landmarks_are_kept_for_each_prefix_until_others_take_their_place(tmp_path, ledger, notes):
     odd = os.fsdecode(b"z\xff")
     ledger.keep_landmarks("bucket", "p/", ["p/a", "p/m"])

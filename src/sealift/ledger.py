@@ -584,6 +584,19 @@ _NEXT_BELOW = f"SELECT {_COLUMNS} FROM file WHERE path >= ? AND path < ? AND pat
 _TOTALS = "SELECT count(*), coalesce(sum(local_size), 0) FROM file"
 
 
+_SECOND = 1_000_000_000
+_ALL = ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS.split(", ")[1:])
+_OR_REPLACE = f"""ON CONFLICT (path) DO UPDATE SET {_ALL}
+WHERE excluded.adopted = 0 OR file.adopted = 1 OR file.key <> excluded.key OR file.size <> excluded.size
+OR file.etag <> excluded.etag OR NOT coalesce(file.version = excluded.version, 1)
+OR file.local_size <> excluded.local_size OR file.local_mtime_ns / {_SECOND} <> excluded.local_mtime_ns / {_SECOND}
+OR (file.local_mtime_ns <> excluded.local_mtime_ns
+    AND file.local_mtime_ns % {_SECOND} AND excluded.local_mtime_ns % {_SECOND})"""
+"""A record takes the place of another, but not of one that Sealift wrote of the same file and version if it is adopted:
+a first run does not look for what it has recorded itself (`standing.names`, `destination.same_time`). For nothing: with
+and without it, a record takes 2.3 µs where there is none of its path yet, and 2.7 to 2.9 µs where there is one."""
+
+
 @lru_cache
 def _look_up(count: int, columns: str = _COLUMNS) -> str:
     return f"SELECT {columns} FROM file WHERE path IN ({', '.join('?' * count)})"  # noqa: S608 (nobody's input)
@@ -592,7 +605,7 @@ def _look_up(count: int, columns: str = _COLUMNS) -> str:
 @lru_cache
 def _insertion(count: int) -> str:
     row = f"({', '.join('?' * (_COLUMNS.count(',') + 1))})"
-    return f"INSERT OR REPLACE INTO file ({_COLUMNS}) VALUES {', '.join([row] * count)}"  # noqa: S608 (nobody's input)
+    return f"INSERT INTO file ({_COLUMNS}) VALUES {', '.join([row] * count)} {_OR_REPLACE}"  # noqa: S608 (nobody's input)
 
 
 def _stored(text: str) -> str | bytes:
