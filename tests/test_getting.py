@@ -1,8 +1,11 @@
 """One object: to a file, atomically and continued; to a stream, in order and with bounded memory."""
 
+import errno
+import fcntl
 import os
 import stat
 from datetime import UTC, datetime
+from pathlib import Path
 
 import anyio
 import pytest
@@ -203,6 +206,36 @@ async def test_two_at_once_into_the_same_file_do_not_mix(server, tmp_path):
         released.set()
     assert (tmp_path / "file").read_bytes() == LARGE
     assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EACCES, errno.EROFS, errno.ENOSYS])
+async def test_a_file_system_without_file_locks_is_named(server, tmp_path, monkeypatch, number):
+    def flock(descriptor, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    message = rf"sealift\.lock cannot be locked \({os.strerror(number)}\); .*/file must be on a file system that has"
+    with pytest.raises(LocalStorageError, match=message) as caught:
+        await get(server, "s3://bucket/large", tmp_path / "file")
+    assert caught.value.code == "CannotLock"
+    assert caught.value.summary.listed == 1
+    descriptors = [os.path.realpath(path) for path in Path("/proc/self/fd").iterdir()]
+    assert not [path for path in descriptors if path.startswith(str(tmp_path))], "the lock's file is closed"
+
+
+async def test_a_lock_that_cannot_be_deleted_is_left_and_locks_nothing(server, tmp_path):
+    released = anyio.Event()
+    held = server.fault(op="get", do=Hold(released))
+    async with anyio.create_task_group() as group:
+        group.start_soon(get, server, "s3://bucket/large", tmp_path / "file")
+        await held.reached()
+        [lock] = [path for path in tmp_path.iterdir() if path.suffix == ".lock"]
+        lock.unlink()
+        lock.mkdir()
+        released.set()
+    lock.rmdir()
+    assert (tmp_path / "file").read_bytes() == LARGE
+    assert (await get(server, "s3://bucket/large", tmp_path / "file")).downloaded == 1
 
 
 async def test_what_cannot_be_got_is_a_failure_by_name(server, tmp_path):

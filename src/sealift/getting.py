@@ -45,6 +45,7 @@ from sealift.fetch import MOST_MISMATCHES, Job
 from sealift.fetching import fetch_all
 from sealift.line import Line
 from sealift.localpath import local_path
+from sealift.locks import cannot_lock
 from sealift.measuring import Sampler
 from sealift.memory import Memory
 from sealift.model import ByteRange, Ending, Outcome, Part, RemoteObject, Summary
@@ -451,22 +452,28 @@ class FileLanding:
                 )
             except OSError as error:
                 raise translated(error, str(self.path)) from error
+            locked = False
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.path.samestat(os.fstat(fd), os.stat(name, dir_fd=self._directory_fd)):
-                    break
+                locked = os.path.samestat(os.fstat(fd), os.stat(name, dir_fd=self._directory_fd))
             except FileNotFoundError:
                 pass  # its last holder has just deleted it: make another one
             except BlockingIOError as error:
-                os.close(fd)
                 raise LocalStorageError(
                     f"another sealift get is writing {self.path}; wait for it to end", code="DestinationLocked"
                 ) from error
-            os.close(fd)
+            except OSError as error:
+                raise cannot_lock(error, self.path.with_name(name), self.path) from error
+            finally:
+                if not locked:
+                    os.close(fd)
+            if locked:
+                break
         try:
             yield
         finally:
-            os.unlink(name, dir_fd=self._directory_fd)
+            with suppress(OSError):  # one that is left means nothing, and what was fetched is in its place
+                os.unlink(name, dir_fd=self._directory_fd)
             os.close(fd)
 
     def left_over(self, remote: RemoteObject) -> list[ByteRange]:

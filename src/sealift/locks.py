@@ -82,6 +82,14 @@ def take_if_free(directory_fd: int, path: Path, whose: Path) -> int | None:
         raise
 
 
+def cannot_lock(error: OSError, path: Path, whose: Path) -> LocalStorageError:
+    """Return what is wrong where the system would not lock the file at `path`, for another reason than a lock on it."""
+    return LocalStorageError(
+        f"{path} cannot be locked ({error.strerror}); {whose} must be on a file system that has file locks (flock)",
+        code="CannotLock",
+    )
+
+
 def let_go(descriptor: int) -> None:
     """Let others have the lock that a descriptor holds, and close it."""
     # Not left to os.close: a child that is just being started may share it until its exec.
@@ -164,10 +172,7 @@ def _locked(descriptor: int, directory_fd: int, path: Path, whose: Path, *, shar
             code=_LOCKED,
         ) from error
     except OSError as error:
-        raise LocalStorageError(
-            f"{path} cannot be locked ({error.strerror}); {whose} must be on a file system that has file locks (flock)",
-            code="CannotLock",
-        ) from error
+        raise cannot_lock(error, path, whose) from error
     try:
         if not os.path.samestat(os.fstat(descriptor), os.lstat(path.name, dir_fd=directory_fd)):
             return False
