@@ -133,8 +133,12 @@ def test_an_object_that_is_missing_or_refused_has_its_status(
     assert main(["get", "s3://bucket/missing", str(tmp_path)]) == 1
     assert "does not exist" in capsys.readouterr().err
     assert main(["get", "s3://closed/k", str(tmp_path)]) == 3
+    assert capsys.readouterr().err.count("'k' is refused") == 1
     assert main(["mirror", "s3://closed", str(tmp_path / "dest")]) == 3
-    assert "nothing could be read: the one object was refused: 'k' is refused" in capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert "sealift: nothing could be read: the one object was refused\n" in shown.err
+    assert "refused:\n  AccessDenied: 1 object of s3://closed" in shown.out
+    assert (shown.out + shown.err).count("'k' is refused") == 1
     assert main(["mirror", "s3://nowhere", str(tmp_path / "dest")]) == 5
     assert main(["get", "s3://nowhere/k", str(tmp_path)]) == 5
     assert tree(tmp_path / "dest") == {}

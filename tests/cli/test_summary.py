@@ -71,6 +71,20 @@ def test_refusals_are_told_by_reason_and_counted_beyond_the_failures_that_are_ke
     ]
 
 
+def test_why_a_single_object_failed_was_told_when_it_did() -> None:
+    refused = RefusedObjects(1, "AccessDenied", "kms:Decrypt", "", "nobody allows it", "b", "two")
+    for failure, refusals, line in (
+        (FAILURES[0], (), "  NoSuchKey: 1 object, for example s3://b/one"),
+        (
+            FAILURES[1],
+            (refused,),
+            "  AccessDenied: 1 object: kms:Decrypt refused (nobody allows it), for example s3://b/two",
+        ),
+    ):
+        lines = table(dataclasses.replace(SUMMARY, failed=1, failures=(failure,), refusals=refusals))
+        assert lines[-1] == line
+
+
 def test_what_was_refused_comes_with_the_command_that_explains_it() -> None:
     refused = Summary(refusals=(RefusedObjects(1, "AccessDenied", "", "", "", "b", "it's"),))
     assert doctor_for(refused, None, "s3://b/") == "sealift doctor 's3://b/it'\"'\"'s'"

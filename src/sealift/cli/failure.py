@@ -9,12 +9,14 @@ from sealift.errors import SealiftError
 from sealift.secrecy import described, redacted
 
 
-def say(error: BaseException, console: Console, *, verbose: bool) -> None:
-    """Write what is to be said of `error` to standard error."""
+def say(error: BaseException, console: Console, *, verbose: bool, told: str = "") -> None:
+    """Write what is to be said of `error` to standard error, but for what was `told` already."""
     if isinstance(error, StandardOutputClosed):
         return
     if isinstance(error, SealiftError):
-        console.err(f"sealift: {error.message}", "error", error=error.code or type(error).__name__)
+        message = error.message.removesuffix(told).removesuffix(": ") if told else error.message
+        if message:
+            console.err(f"sealift: {message}", "error", error=error.code or type(error).__name__)
         return
     if verbose:
         for line in redacted("".join(traceback.format_exception(error))).splitlines():

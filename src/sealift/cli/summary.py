@@ -22,7 +22,10 @@ def as_json(result: Summary | Forecast | Verification) -> str:
 
 
 def table(summary: Summary, *, of_one: bool = False) -> list[str]:
-    """Return the lines of the summary; `of_one` object, there is no listing, and no failures to group."""
+    """Return the lines of the summary; `of_one` object, there is no listing, and no failures to group.
+
+    Why the only one failed was told when it did.
+    """
     received = f"{size(summary.bytes)} in {duration(summary.seconds)}"
     if summary.bytes and summary.seconds > 0:
         received += f", {rate(summary.bytes / summary.seconds)}"
@@ -42,7 +45,8 @@ def table(summary: Summary, *, of_one: bool = False) -> list[str]:
     ]
     if of_one:
         return aligned(rows)
-    return [*aligned(rows), *failures_by_error(summary.failures, summary.failed, summary.refusals)]
+    why = summary.failed > 1
+    return [*aligned(rows), *failures_by_error(summary.failures, summary.failed, summary.refusals, why=why)]
 
 
 def aligned(rows: Sequence[tuple[str, str, str]]) -> list[str]:
@@ -52,10 +56,15 @@ def aligned(rows: Sequence[tuple[str, str, str]]) -> list[str]:
     return [f"{name:<{names}}  {number:>{numbers}}  {remark}".rstrip() for name, number, remark in rows]
 
 
-def failures_by_error(failures: Sequence[Failure], failed: int, refusals: Sequence[RefusedObjects] = ()) -> list[str]:
-    """Return what was refused, by reason, then what else failed, by error, the most frequent first, with examples."""
+def failures_by_error(
+    failures: Sequence[Failure], failed: int, refusals: Sequence[RefusedObjects] = (), *, why: bool = True
+) -> list[str]:
+    """Return what was refused, by reason, then what else failed, by error, the most frequent first, with examples.
+
+    `why` says whether these come with their messages.
+    """
     groups: dict[str, list[Failure]] = {}
-    messages = {(failure.bucket, failure.key): failure.message for failure in failures}
+    messages = {(failure.bucket, failure.key): failure.message for failure in failures} if why else {}
     told = {refused.error for refused in refusals}
     for failure in failures:
         if failure.error not in told:
@@ -80,7 +89,7 @@ def failures_by_error(failures: Sequence[Failure], failed: int, refusals: Sequen
     for error, group in sorted(groups.items(), key=lambda item: -len(item[1])):
         example = group[0]
         lines.append(f"  {error}: {objects(len(group))}, for example s3://{example.bucket}/{example.key}")
-        lines.append(f"    {example.message}")
+        lines += [f"    {example.message}"] if why else []
     return lines
 
 

@@ -333,9 +333,10 @@ def conclude(
     cut: str = "",
 ) -> None:
     """Say on standard error why a run did not end well, and what to do; `cut` is what ended it in good order."""
-    told = verb == "get" and isinstance(error, RunError) and result.failed
-    if error is not None and not told:  # of one object, the failure is the run's
-        say(error, console, verbose=display.verbose)
+    if error is not None:
+        # Where one object failed, that may be what ended the run.
+        told = result.failures[0].message if result.failed == len(result.failures) == 1 else ""
+        say(error, console, verbose=display.verbose, told=told)
     if command := doctor_for(result, error, source):
         console.err(f"sealift: {EXPLAINED.format(command=command)}")
     if cut:
