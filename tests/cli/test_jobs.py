@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -223,6 +224,18 @@ def test_a_file_may_be_a_pipe(file: Path) -> None:
     line = text.count("\n")
     said = f"sealift: /dev/stdin:{line}: jobs.c.delte: there is no such setting, did you mean delete?\n"
     assert (done.returncode, done.stderr) == (2, said)
+
+
+def test_the_settings_file_may_be_a_pipe_and_every_job_has_what_it_says(server: FaultServer, file: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "sealift", "run", str(file)],
+        env={**os.environ, "SEALIFT_CONFIG": "/dev/stdin"},
+        input='exclude = ["b.*"]\n',
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [tree(file.parent / name) for name in "abc"] == [{"a.txt": b"a"}, {}, {"c.txt": b"c"}]
 
 
 def test_each_job_may_have_metrics(server: FaultServer, file: Path, capsys: Captured) -> None:

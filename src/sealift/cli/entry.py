@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from sealift.cli.arguments import Command, help_text, parse
 from sealift.cli.console import Console, StandardOutputClosed
-from sealift.cli.layers import settle
+from sealift.cli.layers import settings_file, settle
 from sealift.cli.options import BY_NAME
 from sealift.cli.status import FAILED, IN_PLACE, INTERRUPTED, PIPE_CLOSED, USAGE
 from sealift.errors import SealiftError
@@ -57,7 +57,8 @@ def _obey(command: Command, console: Console) -> int:
         return IN_PLACE if command.asks else USAGE
     of_lines = BY_NAME["log-format"]  # if what is wrong with the others is to be told in JSON as well
     console.as_json = (command.layer.values.get(of_lines.name) or os.environ.get(of_lines.variable)) == "json"
-    settings, display = settle(command.layer, os.environ)
+    file = settings_file(command.layer, os.environ)  # once: it may be a pipe
+    settings, display = settle(command.layer, os.environ, file=file)
     console.as_json = display.log_format == "json"
     from sealift.cli import verbs
 
@@ -66,7 +67,7 @@ def _obey(command: Command, console: Console) -> int:
     if command.verb == "run":
         from sealift.cli.jobs import run_file
 
-        return run_file(command, display, console, os.environ)
+        return run_file(command, file, display, console, os.environ)
     if command.verb == "status":
         from sealift.cli import reporting
 

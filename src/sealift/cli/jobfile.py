@@ -225,18 +225,24 @@ class _File(BaseModel):
 _NO_OPTIONS = Layer()
 
 
-def read_jobs(path: Path, environ: Mapping[str, str], given: Layer = _NO_OPTIONS) -> Jobs:
-    """Read the file at `path`, for a run with the options `given`. Raises ConfigError, most of all JobFileError."""
-    return _Reader(path, environ, given).read()
+def read_jobs(
+    path: Path, environ: Mapping[str, str], given: Layer = _NO_OPTIONS, settings_file: Layer | None = None
+) -> Jobs:
+    """Read the file at `path`, for a run with the options `given`. Raises ConfigError, most of all JobFileError.
+
+    `settings_file` is what that says, if it was read already.
+    """
+    return _Reader(path, environ, given, settings_file).read()
 
 
 class _Reader:
     """Reads one file, and goes on where something is wrong, to find the rest of it."""
 
-    def __init__(self, path: Path, environ: Mapping[str, str], given: Layer) -> None:
+    def __init__(self, path: Path, environ: Mapping[str, str], given: Layer, settings_file: Layer | None) -> None:
         self._path = path
         self._environ = environ
         self._given = given
+        self._settings_file = settings_file
         self._text = text_of(path)  # once: it may be a pipe
         self._document = document(path, self._text)
         self._complaints: list[Complaint] = []
@@ -277,7 +283,7 @@ class _Reader:
             self._complain(where, "no-sign-request and request-payer exclude each other: only those who sign can pay")
         if len(self._complaints) > here:
             return None
-        settings, display = settle(self._given, self._environ, _layer(shared), _layer(own))
+        settings, display = settle(self._given, self._environ, _layer(shared), _layer(own), file=self._settings_file)
         try:
             refuse_combinations(settings)
         except ConfigError as error:

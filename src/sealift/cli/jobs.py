@@ -26,6 +26,7 @@ from sealift.cli.console import Console, Drawing, Level
 from sealift.cli.hooks import tell
 from sealift.cli.jobfile import Job, JobFileError, Jobs, read_jobs
 from sealift.cli.layers import Display
+from sealift.cli.options import Layer
 from sealift.cli.progress import Progress
 from sealift.cli.status import FAILED, IN_PLACE, INTERRUPTED, USAGE, exit_status
 from sealift.cli.summary import table
@@ -67,11 +68,16 @@ class Result:
         }
 
 
-def run_file(command: Command, display: Display, console: Console, environ: Mapping[str, str]) -> int:
-    """Run the jobs of a file, or those that are named, and return the exit status. Raises ConfigError."""
+def run_file(
+    command: Command, settings_file: Layer, display: Display, console: Console, environ: Mapping[str, str]
+) -> int:
+    """Run the jobs of a file, or those that are named, and return the exit status. Raises ConfigError.
+
+    `settings_file` is what that says, on top of which the jobs are.
+    """
     path, *names = command.words
     try:
-        file = read_jobs(Path(path), environ, command.layer)
+        file = read_jobs(Path(path), environ, command.layer, settings_file)
     except JobFileError as error:
         for line in error.lines:
             console.err(f"sealift: {line}", "error")

@@ -34,18 +34,25 @@ class Display:
     metrics: Path | None = None
 
 
-def settle(given: Layer, environ: Mapping[str, str], *jobs: Layer) -> tuple[Settings, Display]:
+def settle(
+    given: Layer, environ: Mapping[str, str], *jobs: Layer, file: Layer | None = None
+) -> tuple[Settings, Display]:
     """Return the settings that the options `given`, the environment and the settings file amount to.
 
-    What a file of `jobs` says lies between the settings file and the environment.
+    What a file of `jobs` says lies between the settings `file`, which is read if it was not yet, and the environment.
     Raises ConfigError that names the option, the variable, or the file and its key.
     """
+    from_file = settings_file(given, environ) if file is None else file
+    return built(merged([_aws(environ), from_file, *jobs, read_environment(environ), given]))
+
+
+def settings_file(given: Layer, environ: Mapping[str, str]) -> Layer:
+    """Read the settings file that the options `given` or the environment name, if one is named. Raises ConfigError."""
     config = BY_NAME["config"]
     path = given.values.get("config")
     if path is None and environ.get(config.variable):
         path = config.read(environ[config.variable], config.variable)
-    from_file = read_toml(path) if isinstance(path, Path) else Layer()
-    return built(merged([_aws(environ), from_file, *jobs, read_environment(environ), given]))
+    return read_toml(path) if isinstance(path, Path) else Layer()
 
 
 def _aws(environ: Mapping[str, str]) -> Layer:
