@@ -20,7 +20,7 @@ from sealift.ledger import LEDGER, Changes, Decrypts, Ledger
 from sealift.sharding import Shard
 from sealift.shards import begin_part, missing, open_to_read, part_of, present, unite
 from tests.support.faultserver import FaultServer, FaultServerThread, Generated, Hold, ResetAfter
-from tests.support.running import Watcher, fill, partials, settings_for, tree
+from tests.support.running import Watcher, fill, partials, recorded, settings_for, tree
 from tests.test_ledger import record
 
 pytestmark = pytest.mark.anyio
@@ -122,6 +122,21 @@ async def test_another_number_of_shards_goes_on_from_the_former_ones(server, tmp
     assert server.gets == len(KEYS)
     assert present(tmp_path / ".sealift") == four
     assert known(tmp_path) == set(KEYS)
+
+
+@pytest.mark.parametrize("sources", [["p", "q"], ["q", "p"]])
+async def test_what_shards_have_fetched_to_one_path_is_known_for_what_is_there(server, tmp_path, sources):
+    names = [f"{number}" for number in range(12)]
+    for source in sources:  # the older one may be fetched last
+        fill(server, {f"{source}/{name}": f"{source} {name}".encode() * len(source + name) for name in names})
+    for source in ("p", "q"):
+        for shard in THREE:
+            await sealift.mirror([f"s3://bucket/{source}"], tmp_path, settings(server, shard))
+    summary = await sealift.mirror(["s3://bucket/q"], tmp_path, settings(server, None))
+    assert (summary.up_to_date, summary.get_requests) == (len(names), 0)
+    ledger = recorded(tmp_path)
+    assert {name: ledger[name].key for name in names} == {name: f"q/{name}" for name in names}
+    assert not [record for record in ledger.values() if record.adopted]
 
 
 async def test_what_one_shard_has_in_flight_another_does_not_clean_away_and_a_whole_run_continues(server, tmp_path):
@@ -299,6 +314,11 @@ def walk(steps):
     return sum(1 for _ in steps)
 
 
+def nobody_asks(record) -> bool:
+    """Nothing is recorded at two places."""
+    pytest.fail(record.path)
+
+
 def filled(state, paths):
     state.mkdir(parents=True, exist_ok=True)
     with Ledger.open(state, pytest.fail) as ledger:
@@ -313,7 +333,7 @@ def test_parts_are_begun_and_united_page_by_page_and_say_the_same_as_before(tmp_
         assert walk(begin_part(tmp_path, shard, pytest.fail)) == 9
         assert walk(begin_part(tmp_path, shard, pytest.fail)) == 0
     assert present(tmp_path) == THREE
-    walk(unite(tmp_path, THREE, pytest.fail))
+    walk(unite(tmp_path, THREE, pytest.fail, nobody_asks))
     assert present(tmp_path) == []
     with Ledger.open_to_read(tmp_path, pytest.fail) as ledger:
         assert {record.path for record in ledger.records()} == set(KEYS)
@@ -326,17 +346,51 @@ def test_whatever_moment_it_is_killed_at_uniting_goes_on(tmp_path, monkeypatch, 
     filled(tmp_path, [*KEYS[:30], "old"])
     for shard in THREE:
         filled(part_of(tmp_path, shard), [key for key in KEYS if shard.has(key)])
-    steps = unite(tmp_path, THREE, pytest.fail)
+    steps = unite(tmp_path, THREE, pytest.fail, nobody_asks)
     for _ in range(steps_taken):
         next(steps, None)
     steps.close()
     for shard in present(tmp_path):
         assert shard in THREE
-    walk(unite(tmp_path, present(tmp_path), pytest.fail))
+    walk(unite(tmp_path, present(tmp_path), pytest.fail, nobody_asks))
     with open_to_read(tmp_path, None, pytest.fail) as whole:
         assert [record.path for record in whole.records()] == sorted(KEYS)
     with Ledger.open_to_read(tmp_path, pytest.fail) as ledger:
         assert ledger.decrypts("bucket", "") == Decrypts(sum(map(THREE[-1].has, KEYS)), 1), "the last one's word"
+
+
+def said_by_parts(state, records):
+    """Let each shard's part say one of the records."""
+    for shard, said in zip(THREE, records, strict=False):
+        part_of(state, shard).mkdir(parents=True)
+        with Ledger.open(part_of(state, shard), pytest.fail) as part:
+            part.write(Changes(records=[said]))
+
+
+ADOPTED = record("f", key="x/f", etag='"x"', adopted=True)
+FETCHED = record("f", key="y/f", etag='"y"', checksum="CRC32:AAAAAA==")
+CHECKED = record("f", key="z/f", etag='"z"', adopted=True, checksum="CRC32:AAAAAA==")
+LATER = FETCHED._replace(key="x/f", mtime_ns=FETCHED.mtime_ns + 1)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(
+    ("better", "worse", "in_place"),
+    [
+        (FETCHED, ADOPTED, [FETCHED, ADOPTED]),
+        (CHECKED, ADOPTED, [CHECKED, ADOPTED]),
+        (LATER, FETCHED, []),
+        (FETCHED, LATER, [FETCHED]),
+        (ADOPTED, FETCHED, [ADOPTED]),
+    ],
+)
+def test_of_one_path_that_two_shards_have_recorded_the_better_evidence_counts(
+    tmp_path, turned, better, worse, in_place
+):
+    said_by_parts(tmp_path, [better, worse] if turned else [worse, better])
+    walk(unite(tmp_path, THREE[:2], pytest.fail, in_place.__contains__))
+    with Ledger.open_to_read(tmp_path, pytest.fail) as ledger:
+        assert ledger.records() == [better]
 
 
 def test_all_parts_together_are_read_like_one_ledger(tmp_path):

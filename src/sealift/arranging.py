@@ -6,15 +6,19 @@ Of the shards that begin at once one arranges, and the others wait.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from functools import partial
 from pathlib import Path
 
 import anyio
 from anyio.to_thread import run_sync
 
-from sealift.destination import Destination
-from sealift.errors import LocalStorageError
+from sealift.destination import Destination, File
+from sealift.errors import LocalStorageError, ObjectError
+from sealift.ledger import Record
+from sealift.localpath import place_of
 from sealift.sharding import Shard
 from sealift.shards import begin_part, present, unite
+from sealift.standing import fits
 
 AGAIN = 0.1
 """Seconds between looks whether another shard has done: copying takes it seconds, or nothing at all."""
@@ -39,13 +43,22 @@ async def arrange(destination: Destination, whole: Path, shard: Shard | None, no
                     "number of shards at a time",
                     code="DestinationLocked",
                 )
-        await _carried_out(unite(whole, parts, noted))
+        await _carried_out(unite(whole, parts, noted, partial(_in_place, destination)))
         for part in parts:
             await run_sync(destination.unite_partials, part.name)
         if shard is not None:
             await _carried_out(begin_part(whole, shard, noted))
     finally:
         destination.end_arranging(held)
+
+
+def _in_place(destination: Destination, record: Record) -> bool:
+    """Whether a file is still as it was recorded."""
+    try:
+        facts = destination.facts(place_of(record.path))
+    except ObjectError:
+        return False
+    return isinstance(facts, File) and fits(facts, record)
 
 
 async def _alone(destination: Destination) -> list[int]:

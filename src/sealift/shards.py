@@ -5,8 +5,9 @@
     STATE/shards/3-of-8/runs/          the logs of its runs
 
 1. A shard's part begins as a copy of what the whole knows of its keys (`begin_part`), so nothing is fetched again.
-2. A run without shards, or with another number of them, first makes the parts one again (`unite`). Whenever it is
-   killed, the next one goes on: a part is dropped when all it says is in the whole.
+2. A run without shards, or with another number of them, first makes the parts one again (`unite`). Of a path
+   that two of them know, what fits the file counts. Whenever it is killed, the next one goes on: a part is dropped when
+   all it says is in the whole.
 3. Who only reads, reads the whole (`open_to_read`).
 
 Everything here blocks, and rests on the destination's locks.
@@ -28,6 +29,9 @@ SHARDS: Final = "shards"
 
 _PAGE: Final = 5000
 """Records that are copied at once: 25 ms of SQLite's work, and 5 MB."""
+
+_AT_ONCE: Final = 500
+"""Paths in one look-up."""
 
 _SEALS: Final = 2**32
 """More than any ledger has seals, each of which is a bucket with an encryption."""
@@ -241,8 +245,14 @@ def begin_part(state: Path, shard: Shard, noted: Noted) -> Generator[None, None,
         begun.rmdir()
 
 
-def unite(state: Path, shards: Sequence[Shard], noted: Noted) -> Generator[None, None, None]:
-    """Put what these shards' parts say into the whole, some at a time, and drop them. Raises LocalStorageError."""
+def unite(
+    state: Path, shards: Sequence[Shard], noted: Noted, in_place: Callable[[Record], bool]
+) -> Generator[None, None, None]:
+    """Put what these shards' parts say into the whole, some at a time, and drop them. Raises LocalStorageError.
+
+    Objects of two shards may have had one path, from sources that were given one after the other: `in_place` says
+    whether a file is still as it was recorded.
+    """
     if not shards:
         return
     with Ledger.open(state, noted) as whole:
@@ -254,7 +264,7 @@ def unite(state: Path, shards: Sequence[Shard], noted: Noted) -> Generator[None,
             directory = part_of(state, shard)
             with Ledger.open(directory, noted) as part:
                 for page in part.pages(most=_PAGE):
-                    whole.write(Changes(records=page))
+                    whole.write(Changes(records=_outweighing(page, whole, in_place)))
                     yield
                 after = ""
                 while made := part.directories(after, _PAGE):
@@ -264,6 +274,22 @@ def unite(state: Path, shards: Sequence[Shard], noted: Noted) -> Generator[None,
                 for (bucket, prefix), decrypts in part.all_decrypts().items():  # one shard's objects are like another's
                     whole.keep_decrypts(bucket, prefix, decrypts)
             _drop(directory)
+
+
+def _outweighing(records: Sequence[Record], whole: Ledger, in_place: Callable[[Record], bool]) -> list[Record]:
+    """Return those of the records that say no less of their files than what the `whole` says."""
+    said: dict[str, Record] = {}
+    for start in range(0, len(records), _AT_ONCE):
+        said |= whole.look_up([record.path for record in records[start : start + _AT_ONCE]])
+
+    def weight(record: Record) -> tuple[bool, bool, bool, int]:
+        return in_place(record), not record.adopted, record.checksum is not None, record.mtime_ns
+
+    return [
+        record
+        for record in records
+        if (other := said.get(record.path)) is None or record == other or weight(record) >= weight(other)
+    ]
 
 
 def _indices(shards: Iterable[Shard]) -> dict[int, set[int]]:
