@@ -12,7 +12,6 @@ import json
 import os
 import platform
 import random
-import shutil
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.destinations import Destinations, destinations
 from benchmarks.interpreter import interpreter
 from benchmarks.origin import CACHE, DataSet, Origin, make_data
 from benchmarks.peers import PEERS, Peer
@@ -32,7 +32,6 @@ from benchmarks.report import LISTING, OURS, chart, table
 from benchmarks.rows import ROWS, Row, data_sets
 
 RESULTS = Path(__file__).parent / "results"
-MEMORY = Path("/dev/shm")
 LONGEST = 900
 """Seconds after which a run is given up."""
 
@@ -171,30 +170,33 @@ def main() -> int:
     with Origin(root, list(sets.values())) as origin:
         for row in rows:
             data = sets[row.data]
-            base = CACHE if row.on_disk or not MEMORY.is_dir() else MEMORY
             read_all(root / "bucket" / data.name)
-            with filled(row, data, origin, base) if row.rerun else nullcontext() as shared:
-                behind: set[str] = set()
-                for number in range(asked.rounds):
-                    for peer in in_turn(peers, row, number):
-                        if peer.name in behind or (row.many and peer.slow):
-                            continue
-                        dest = shared or Path(tempfile.mkdtemp(prefix="bench-", dir=base))
-                        try:
-                            one = measure(row, peer, data, origin, dest / "d")
-                        finally:
-                            if not shared:
-                                shutil.rmtree(dest, ignore_errors=True)
-                            if row.on_disk:
-                                os.sync()  # what one has left to be written is not the next one's to wait for
-                        if one is not None:
-                            measured.append(one)
-                            told = one.error or f"{one.wall:.2f} s, CPU {one.cpu:.2f} s, {one.memory / 1e6:.0f} MB"
-                            sys.stdout.write(f"{row.name:14} {number + 1} {peer.name:18} {told}\n")
-                            sys.stdout.flush()
-                    behind = behind or far_behind(each for each in measured if each.row == row.name)
+            with destinations(on_disk=row.on_disk) as places:
+                measured += in_rounds(row, data, origin, peers, asked.rounds, places)
             write(asked.name, asked.rounds, asked.scale, versions, measured, sets)
     return 0
+
+
+def in_rounds(
+    row: Row, data: DataSet, origin: Origin, peers: Sequence[Peer], rounds: int, places: Destinations
+) -> list[Measured]:
+    """Let the peers take turns."""
+    measured: list[Measured] = []
+    behind: set[str] = set()
+    with filled(row, data, origin, places) if row.rerun else nullcontext() as shared:
+        for number in range(rounds):
+            for peer in in_turn(peers, row, number):
+                if peer.name in behind or (row.many and peer.slow):
+                    continue
+                with nullcontext(shared) if shared else places.fresh() as dest:
+                    one = measure(row, peer, data, origin, dest / "d")
+                if one is not None:
+                    measured.append(one)
+                    told = one.error or f"{one.wall:.2f} s, CPU {one.cpu:.2f} s, {one.memory / 1e6:.0f} MB"
+                    sys.stdout.write(f"{row.name:14} {number + 1} {peer.name:18} {told}\n")
+                    sys.stdout.flush()
+            behind = behind or far_behind(measured)
+    return measured
 
 
 def read_all(directory: Path) -> None:
@@ -235,10 +237,9 @@ def measured_before(name: str, scale: float, besides: set[str]) -> tuple[list[Me
 
 
 @contextmanager
-def filled(row: Row, data: DataSet, origin: Origin, base: Path) -> Iterator[Path]:
+def filled(row: Row, data: DataSet, origin: Origin, places: Destinations) -> Iterator[Path]:
     """Yield a destination where everything is in place, and which Sealift has a ledger of."""
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=base) as name:
-        shared = Path(name)
+    with places.fresh() as shared:
         origin.fill(data, shared / "d")
         first = measure(row, PEERS["sealift (default)"], data, origin, shared / "d")
         if first is None or first.error:

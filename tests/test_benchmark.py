@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from benchmarks import environment, run
+from benchmarks import destinations, environment, run
 from benchmarks.interpreter import Interpreter, chosen, is_optimized, look, named, own, programs
 from benchmarks.origin import DataSet
 from benchmarks.peers import PEERS
@@ -153,3 +153,25 @@ def test_everybody_has_one_turn_a_round_and_nobody_always_the_same_neighbour() -
     assert all(sorted(order, key=peers.index) == peers for order in rounds)
     assert len({before.name for order in rounds for before, after in pairwise(order) if after is peers[0]}) == 3
     assert rounds == [run.in_turn(peers, ROWS[0], number) for number in range(20)]
+
+
+def test_files_on_a_disk_are_emptied_and_deleted_when_all_runs_are_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(destinations, "CACHE", tmp_path)
+    with destinations.destinations(on_disk=True) as places:
+        with places.fresh() as one:
+            (one / "deep").mkdir()
+            (one / "deep/file").write_bytes(b"bytes")
+        with places.fresh() as other:
+            assert other.parent == one.parent
+            assert not list(other.iterdir())
+        assert (one / "deep/file").stat().st_size == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_in_memory_are_deleted_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(destinations, "MEMORY", tmp_path)
+    with destinations.destinations(on_disk=False) as places:
+        with places.fresh() as one:
+            (one / "file").write_bytes(b"bytes")
+        assert not one.exists()
+    assert not list(tmp_path.iterdir())

@@ -13,16 +13,17 @@ import filecmp
 import json
 import os
 import platform
-import shutil
 import statistics
 import subprocess
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.destinations import destinations
 from benchmarks.interpreter import interpreter
 from benchmarks.origin import CACHE, DataSet, Origin, make_data
 from benchmarks.peers import PEERS, SEALIFT
@@ -35,7 +36,6 @@ WORK = (
     DataSet("large2", (512 * 1024**2,) * 2),
 )
 TITLES = {"small20": "20,000 × 16 KiB", "medium100": "100 × 8 MiB", "large2": "2 × 512 MiB, in parts"}
-DISK, MEMORY = CACHE / "dest", Path("/dev/shm/sealift-benchmark")
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,8 @@ class Measured:
     """Seconds, user and system, of all processes."""
 
 
-def measure(data: DataSet, place: str, mode: str, origin: Origin, *, compared: bool) -> Measured:
+def measure(data: DataSet, place: str, mode: str, origin: Origin, dest: Path, *, compared: bool) -> Measured:
     """Mirror once."""
-    dest = (DISK if place == "disk" else MEMORY) / "durability"
-    shutil.rmtree(dest, ignore_errors=True)
-    dest.mkdir(parents=True)
-    os.sync()
     durability = mode.partition(",")[0]
     command = [str(SEALIFT), "mirror", f"s3://bucket/{data.name}/", str(dest), "-q"]
     env = {
@@ -82,8 +78,15 @@ def measure(data: DataSet, place: str, mode: str, origin: Origin, *, compared: b
     for path in (origin.root / "bucket" / data.name).iterdir() if compared else ():
         if not filecmp.cmp(path, dest / path.name, shallow=False):
             raise RuntimeError(f"{path.name} differs from its source")
-    shutil.rmtree(dest)
     return Measured(data.name, place, mode, wall, used.ru_utime + used.ru_stime)
+
+
+def turns(modes: Sequence[str], rounds: int) -> Iterator[tuple[int, str]]:
+    """Yield the number of the round and the mode of each run, the first of which, of round -1, is not to count."""
+    yield -1, modes[0]
+    for number in range(rounds):
+        turn = number % len(modes)
+        yield from ((number, mode) for mode in (*modes[turn:], *modes[:turn]))
 
 
 def table(measured: list[Measured]) -> str:
@@ -146,14 +149,16 @@ def main() -> int:
         for data in work:
             for place in asked.places.split(","):
                 modes = MODES if place == "disk" else MODES[:3]
-                measure(data, place, modes[0], origin, compared=False)
-                for number in range(asked.rounds):
-                    turn = number % len(modes)
-                    for mode in (*modes[turn:], *modes[:turn]):
-                        measured.append(measure(data, place, mode, origin, compared=number == 0))
-                        sys.stdout.write(f"{measured[-1]}\n")
+                with destinations(on_disk=place == "disk") as places:
+                    for number, mode in turns(modes, asked.rounds):
+                        with places.fresh() as dest:
+                            one = measure(data, place, mode, origin, dest, compared=number == 0)
+                        if number < 0:
+                            continue
+                        measured.append(one)
+                        sys.stdout.write(f"{one}\n")
                         sys.stdout.flush()
-                    text = write(asked.name, measured)
+                        text = write(asked.name, measured)
     sys.stdout.write(text)
     return 0
 

@@ -20,7 +20,6 @@ import os
 import platform
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -29,10 +28,10 @@ from pathlib import Path
 from unittest.mock import patch
 
 import anyio
+from benchmarks.destinations import destinations
 from benchmarks.interpreter import own
 from benchmarks.origin import CACHE, DataSet, Origin, make_data
 from benchmarks.rows import KIB, MIB
-from benchmarks.run import MEMORY
 
 import sealift
 from sealift.checking import Checker
@@ -113,8 +112,7 @@ def measure(data: DataSet, url: str, root: Path, *, verified: bool, compared: bo
         transfer=sealift.TransferSettings(processes=1),
         storage=sealift.StorageSettings(durability=sealift.Durability.NONE),
     )
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=MEMORY if MEMORY.is_dir() else CACHE) as home:
-        dest = Path(home) / "d"
+    with destinations(on_disk=False) as places, places.fresh() as dest:
         gc.collect()
         with nullcontext() if verified else unverified():
             began, used = time.perf_counter(), time.process_time()
