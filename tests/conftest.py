@@ -6,6 +6,7 @@ import os
 
 import pytest
 from botocore.loaders import JSONFileLoader
+from botocore.retries.standard import ExponentialBackoff
 from hypothesis import HealthCheck, settings
 
 from tests.support.faultserver import FaultServer
@@ -19,6 +20,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 # Every session of the SDK reads its descriptions of the services anew, 70 ms; they are the same each time.
 JSONFileLoader.load_file = staticmethod(functools.cache(JSONFileLoader().load_file))
+# Where the SDK may try again by itself, it waits up to a second before; that it tries is the same without.
+ExponentialBackoff.delay_amount = lambda _self, _context: 0.0
 
 
 def pytest_collection_finish():
