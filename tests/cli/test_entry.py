@@ -6,7 +6,6 @@ import errno
 import io
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -231,10 +230,7 @@ def test_ctrl_c_ends_a_sandbox_well_and_interrupts_a_demo(verb: str, words: list
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         first = process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        ended = os.pidfd_open(process.pid)
-        assert select.select([ended], [], [], 2.0)[0], "it is still there after two seconds"
-        os.close(ended)
-        _, complained = process.communicate()
+        _, complained = process.communicate(timeout=20)
     assert first.startswith(b"# S3 at https://127.0.0.1:" if verb == "sandbox" else b"Starting OpenBao")
     assert (process.returncode, complained) == (status, b"")
 
