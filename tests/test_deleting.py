@@ -3,8 +3,7 @@
 import json
 import os
 import random
-import subprocess
-import sys
+from typing import NamedTuple
 
 import anyio
 import pytest
@@ -19,6 +18,7 @@ from sealift import (
     StorageSettings,
     TooManyDeletions,
 )
+from sealift.cli import main
 from sealift.config import Check
 from sealift.ledger import LEDGER
 from sealift.listed import AT_ONCE
@@ -525,17 +525,23 @@ async def test_a_location_that_is_an_object_deletes_nothing(server, tmp_path):
 # ── From the command line ───────────────────────────────────────────────────────────────────────────
 
 
-def test_the_command_line_says_what_goes_and_why_nothing_does(tmp_path):
+class Ran(NamedTuple):
+    status: int
+    stdout: str
+    stderr: str
+
+
+def test_the_command_line_says_what_goes_and_why_nothing_does(tmp_path, monkeypatch, capsys):
     with FaultServerThread() as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
         fill(server, BODIES)
         dest = tmp_path / "dest"
 
         def run(verb, *options):
-            command = [sys.executable, "-m", "sealift", verb, "s3://bucket", str(dest), "--delete", *options]
-            environment = os.environ | {"AWS_ENDPOINT_URL": server.url}
-            return subprocess.run(command, env=environment, capture_output=True, text=True)
+            status = main([verb, "s3://bucket", str(dest), "--delete", *options])
+            return Ran(status, *capsys.readouterr())
 
-        assert run("mirror").returncode == 0
+        assert run("mirror").status == 0
         for key in ("a.csv", "x//y"):
             del server.objects["bucket", key]
 
@@ -550,13 +556,13 @@ def test_the_command_line_says_what_goes_and_why_nothing_does(tmp_path):
     named = [f"delete {path} (there is no s3://bucket/{key} any more)" for key, path in gone]
     assert [line for line in plan.stdout.splitlines() if line.startswith("delete")] == named
     assert "to delete           2" in plan.stdout
-    assert plan.returncode == 0
+    assert plan.status == 0
     for refused in (too_many, too_many_planned):
-        assert refused.returncode == 1
+        assert refused.status == 1
         assert "2 of 5 files would be deleted" in refused.stderr
     assert (json.loads(too_many.stdout)["deleted"], json.loads(too_many.stdout)["complete"]) == (0, True)
     assert too_many_planned.stdout == plan.stdout
-    assert nonsense.returncode == 2
-    assert done.returncode == 0
+    assert nonsense.status == 2
+    assert done.status == 0
     assert json.loads(done.stdout)["deleted"] == 2
     assert tree(dest) == without("a.csv", "x/%empty/y")

@@ -4,8 +4,6 @@ import itertools
 import json
 import os
 import sqlite3
-import subprocess
-import sys
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -14,6 +12,7 @@ import pytest
 
 import sealift
 from sealift import LocalStorageError
+from sealift.cli import main
 from sealift.config import Check, StorageSettings, TransferSettings, TransportChoice
 from sealift.ledger import LEDGER, Ledger
 from tests.support.faultserver import DEFAULT_KMS_KEY, FaultServer, FaultServerThread, Hold, OverwriteNow, ResetAfter
@@ -430,16 +429,16 @@ async def test_a_time_that_neither_ledger_nor_file_system_can_hold_ends_no_run(s
     assert recorded(tmp_path)["later"].mtime_ns == 2**63 - 1
 
 
-def test_the_command_lines_options_do_what_they_say(tmp_path):
+def test_the_command_lines_options_do_what_they_say(tmp_path, monkeypatch, capsys):
     with FaultServerThread() as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
         fill(server, BODIES)
 
         def run(*options):
-            command = [sys.executable, "-m", "sealift", "mirror", "s3://bucket", str(tmp_path / "dest"), "--json"]
-            environment = os.environ | {"AWS_ENDPOINT_URL": server.url}
-            done = subprocess.run([*command, *options], env=environment, capture_output=True, text=True)
-            assert done.returncode == 0, done.stderr
-            return json.loads(done.stdout)
+            status = main(["mirror", "s3://bucket", str(tmp_path / "dest"), "--json", *options])
+            shown = capsys.readouterr()
+            assert status == 0, shown.err
+            return json.loads(shown.out)
 
         state = ["--state", str(tmp_path / "state")]
         assert run(*state)["downloaded"] == 5

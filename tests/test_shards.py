@@ -1,8 +1,5 @@
 """Shards mirror to one destination side by side, and what they know of it adds up to what one run would know."""
 
-import subprocess
-import sys
-
 import anyio
 import pytest
 
@@ -15,6 +12,7 @@ from sealift import (
     TransferSettings,
     shards,
 )
+from sealift.cli import main
 from sealift.destination import Destination
 from sealift.ledger import LEDGER, Changes, Decrypts, Ledger
 from sealift.sharding import Shard
@@ -453,23 +451,13 @@ def test_a_log_that_a_part_has_left_is_not_taken_for_the_next_ones(tmp_path):
         assert {record.path for record in part.records()} == {key for key in KEYS if THREE[0].has(key)}
 
 
-def test_the_command_takes_its_shard_from_the_scheduler(tmp_path, monkeypatch):
+def test_the_command_takes_its_shard_from_the_scheduler(tmp_path, monkeypatch, capsys):
     with FaultServerThread() as server:
         fill(server, BODIES)
         for index in ("0", "1", "2"):
             monkeypatch.setenv("JOB_COMPLETION_INDEX", index)
-            command = [
-                sys.executable,
-                "-m",
-                "sealift",
-                "mirror",
-                "-q",
-                "--shard",
-                "auto/3",
-                "--endpoint-url",
-                server.url,
-            ]
-            done = subprocess.run([*command, "s3://bucket", str(tmp_path)], capture_output=True, check=False)
-            assert (done.returncode, done.stderr) == (0, b"")
+            options = ["-q", "--shard", "auto/3", "--endpoint-url", server.url]
+            assert main(["mirror", *options, "s3://bucket", str(tmp_path)]) == 0
+            assert capsys.readouterr().err == ""
     assert tree(tmp_path) == BODIES
     assert missing(present(tmp_path / ".sealift")) == []
