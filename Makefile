@@ -20,7 +20,7 @@ test: $(READY)
 # Every process must draw the same moments: the tests are named after them. SEALIFT_SEED=n repeats those of a run.
 stress: export SEALIFT_SEED ?= $(shell date +%s)
 stress: $(READY)
-	@echo "SEALIFT_SEED=$$SEALIFT_SEED"; $(CLEAN_ENV) $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m stress tests/stress
+	@echo "SEALIFT_SEED=$$SEALIFT_SEED"; $(CLEAN_ENV) $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m stress
 
 check: $(READY)
 	$(BIN)/ruff format --check .

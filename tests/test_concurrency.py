@@ -24,6 +24,8 @@ stretches = st.tuples(
 histories = st.lists(stretches, max_size=200)
 
 SEEDS = [1, 2]
+ONE_OR_ALL = pytest.mark.parametrize("seeds", [SEEDS[:1], pytest.param(SEEDS, marks=pytest.mark.stress)], ids=len)
+"""In the fast suite one, of simulations that take a second each."""
 
 
 def scenario(name: str) -> Scenario:
@@ -298,11 +300,12 @@ def test_a_limit_below_one_is_refused(highest: int, initial: int) -> None:
         ("a disk that stalls, 2 Gb/s, 30 ms, 1 MiB", 64),
     ],
 )
-def test_after_the_start_no_fixed_limit_does_much_better(name: str, best: int) -> None:
+@ONE_OR_ALL
+def test_after_the_start_no_fixed_limit_does_much_better(name: str, best: int, seeds: list[int]) -> None:
     """`best` is what the sweep of benchmarks/concurrency found; work is compared over the second half of the time."""
     there = scenario(name)
-    ours = sum(simulate(there, auto(there), seed).late for seed in SEEDS)
-    fixed = sum(simulate(there, Fixed(best), seed).late for seed in SEEDS)
+    ours = sum(simulate(there, auto(there), seed).late for seed in seeds)
+    fixed = sum(simulate(there, Fixed(best), seed).late for seed in seeds)
     assert ours >= 0.9 * fixed
 
 

@@ -14,10 +14,10 @@ from tests.support.linting import complaints
 from tests.support.mending import ACCOUNTS, examined, mend, mend_every_cell
 
 
-@pytest.mark.parametrize("explained", [True, False], ids=["explained", "plain"])
-@pytest.mark.parametrize("bucket_key", [False, True], ids=["", "bucket key"])
+@pytest.mark.parametrize(("bucket_key", "explained"), [(False, True), (True, False)], ids=["explained", "bucket key"])
 @pytest.mark.parametrize(("bucket", "key"), ACCOUNTS)
 def test_in_every_cell_following_what_is_printed_makes_the_download_work(bucket, key, bucket_key, explained):
+    """`make stress` has all four of these, and three times the cells."""
     cells = partial(mend_every_cell, bucket, key, bucket_key=bucket_key, explained=explained)
     assert anyio.run(cells) == 108
 
