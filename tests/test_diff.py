@@ -15,6 +15,7 @@ from sealift.placing import TreeLanding, WayMaker
 from sealift.selection import Ownership, Selection, parse_sources
 from sealift.tally import Tally
 from tests.support.keys import Keys, remote
+from tests.support.loops import ONE_LOOP
 from tests.support.running import Watcher, partials, tree
 from tests.test_placing import Haunted
 
@@ -324,6 +325,7 @@ async def test_what_somebody_puts_there_meanwhile_is_neither_followed_nor_replac
 KEYS = ("a", "a/b", "a/b/c", "m", "m/")
 
 
+@ONE_LOOP
 @pytest.mark.parametrize("pages", [1, 2, 5])
 @pytest.mark.parametrize("below", ["", "d/"])
 async def test_files_make_way_for_directories_on_whatever_page_they_are_and_whoever_comes_first(tmp_path, pages, below):

@@ -21,13 +21,14 @@ from sealift.planning import MIB
 from sealift.sandbox.demo import compare
 from sealift.sandbox.filling import demo_objects, fill, survey
 from sealift.sandbox.servers import Sandbox
+from tests.support.loops import ONE_LOOP
 from tests.support.running import Watcher, partials, tree
 from tests.support.sandbox import require_sandbox
 
 pytestmark = [
     pytest.mark.sandbox,
     pytest.mark.anyio,
-    pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})], ids=["uvloop"]),
+    ONE_LOOP,
 ]
 
 PREFIX = "end-to-end/"
@@ -40,10 +41,10 @@ PATIENT = RetrySettings(max_attempts=1000, base=0.01, cap=0.1)
 """Attempts are not what is tried here, and the machine may be slow."""
 
 
-async def fill_with_demo(sandbox, prefix):
+async def fill_with_demo(sandbox, prefix, *, files=FILES):
     """Upload what the demo uploads, only less of it; return what was sent by its key below `prefix`."""
     root = Path(sysconfig.get_path("purelib"))
-    objects = demo_objects(root, survey(root, most=FILES), sandbox.keys[1], large=LARGE)
+    objects = demo_objects(root, survey(root, most=files), sandbox.keys[1], large=LARGE)
     async with sandbox.client() as s3:
         sent = await fill(s3, sandbox.bucket, [replace(each, key=prefix + each.key) for each in objects])
     below = {key.removeprefix(prefix): uploaded for key, uploaded in sent.items()}
@@ -133,7 +134,7 @@ async def test_every_object_of_the_demo_comes_down_as_it_was_uploaded(sandbox, o
 async def test_the_same_over_tls_with_a_certificate_that_the_bundle_vouches_for(monkeypatch, tmp_path):
     require_sandbox()
     async with Sandbox(tls=True) as sandbox:
-        objects = await fill_with_demo(sandbox, "")
+        objects = await fill_with_demo(sandbox, "", files=10)
         run = mirroring(sandbox, monkeypatch, tmp_path, "")
         summary = await run()
         assert_everything_is_in_place(tmp_path, objects)
@@ -173,7 +174,7 @@ async def test_a_kms_that_stays_sealed_fails_what_it_seals_and_a_rerun_continues
 
 
 async def test_a_throttled_kms_slows_the_run_which_finishes(levers, objects, mirror, tmp_path):
-    rate = 40
+    rate = 80
     await levers.throttle(rate)
 
     summary = await mirror()

@@ -34,6 +34,7 @@ from tests.support.faultserver import (
     Restore,
     Stall,
 )
+from tests.support.loops import ONE_LOOP
 from tests.support.running import Watcher, settings_for
 
 pytestmark = pytest.mark.anyio
@@ -410,12 +411,13 @@ async def test_a_stream_whose_part_s3_always_fails_on_is_no_outage(server):
 
 async def test_a_stream_keeps_to_a_cap_as_well(server):
     pipe = Pipe()
-    summary = await pipe.receive(server, transfer=SMALL_PARTS, kms=KmsSettings(rps=12))
+    summary = await pipe.receive(server, transfer=SMALL_PARTS, kms=KmsSettings(rps=60))
     assert pipe.data == LARGE
     assert summary.kms.requests == server.kms_calls == 17, "16 parts, and a HEAD for the checksum"
     assert summary.kms.wait_seconds > 0
 
 
+@ONE_LOOP
 async def test_a_stream_of_what_needs_no_kms_call_waits_for_no_cap(server):
     server.put("bucket", "large", Generated(SIZE, seed=1), kms_key=None)
     pipe = Pipe()

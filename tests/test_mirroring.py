@@ -60,6 +60,7 @@ from tests.support.faultserver import (
     WrongContentRange,
     WrongLength,
 )
+from tests.support.loops import ONE_LOOP
 from tests.support.running import Watcher, fill, kms_log, mirror, partials, settings_for, tree
 from tests.support.smalldisk import small_tmpfs
 
@@ -307,6 +308,7 @@ async def test_a_plan_without_leave_to_look_counts_every_get(server, tmp_path):
 # ── A KMS quota ─────────────────────────────────────────────────────────────────────────────────────
 
 
+@ONE_LOOP
 async def test_parts_that_kms_refuses_are_joined_and_the_next_ones_grow(server, tmp_path, monkeypatch):
     monkeypatch.setattr(planning, "SMALLEST_PART", 8 * KIB)
     body = Generated(1024 * KIB, seed=7)
@@ -350,6 +352,7 @@ async def test_when_kms_begins_to_refuse_the_gets_that_are_told_of_are_those_tha
     assert summary.get_requests == server.gets == 41
 
 
+@ONE_LOOP
 async def test_a_part_size_that_was_chosen_stays_whatever_kms_refuses(server, tmp_path):
     server.put("bucket", "k", Generated(1024 * KIB, seed=7))
     server.fault(op="get", do=KMS_SLOW_DOWN, times=100)
@@ -367,32 +370,35 @@ async def test_objects_that_need_no_kms_call_wait_for_no_cap(server, tmp_path):
     assert (summary.downloaded, server.kms_calls) == (40, 0)
 
 
+@ONE_LOOP
 async def test_under_a_cap_it_counts_when_a_get_goes_out_and_not_when_it_is_answered(server, tmp_path):
     """Were they counted until they are answered, no more than 20 would ever be under way."""
-    fill(server, {f"k{number:02}": b"x" for number in range(30)})
+    fill(server, {f"k{number:02}": b"x" for number in range(22)})
     here = anyio.Event()
     held = server.fault(op="get", do=Hold(here), times=None)
-    run = partial(mirror, server, tmp_path, transfer=TransferSettings(concurrency=30), kms=KmsSettings(rps=20))
+    run = partial(mirror, server, tmp_path, transfer=TransferSettings(concurrency=22), kms=KmsSettings(rps=20))
     with anyio.fail_after(30):
         async with anyio.create_task_group() as group:
             group.start_soon(run)
-            await held.reached(30)
+            await held.reached(22)
             here.set()
-    assert len(tree(tmp_path)) == 30
+    assert len(tree(tmp_path)) == 22
 
 
+@ONE_LOOP
 @pytest.mark.parametrize("transport", [TransportChoice.WIRE, TransportChoice.SDK])
 async def test_under_a_cap_the_gets_that_say_why_heads_fail_keep_to_it_as_well(server, tmp_path, transport):
     """The last object is fetched meanwhile."""
-    fill(server, {f"k{number:02}": b"x" for number in range(30)})
+    keys = [f"k{number:02}" for number in range(25)]
+    fill(server, dict.fromkeys(keys, b"x"))
     names, times = tmp_path / "names", kms_log(server)
-    names.write_text("".join(f"k{number:02}\n" for number in range(30)))
+    names.write_text("".join(f"{key}\n" for key in keys))
     for op in ("head", "get"):
         denied = Answer(403, "AccessDenied", "Access Denied")
-        server.fault(op=op, do=denied, times=None, when=lambda request: request.key != "k29")
+        server.fault(op=op, do=denied, times=None, when=lambda request: request.key != keys[-1])
     selection = SelectionSettings(files_from=str(names))
     summary = await mirror(server, tmp_path / "to", transport=transport, selection=selection, kms=KmsSettings(rps=20))
-    assert (summary.downloaded, summary.failed, len(times)) == (1, 29, 30)
+    assert (summary.downloaded, summary.failed, len(times)) == (1, 24, 25)
     assert fullest_second(times) <= 20
 
 
@@ -476,13 +482,14 @@ async def test_one_object_that_s3_always_fails_on_is_no_outage(server, tmp_path)
     assert (summary.downloaded, summary.failed) == (19, 1)
 
 
+@ONE_LOOP
 async def test_objects_that_need_no_kms_call_go_past_those_that_wait_for_one(server, tmp_path):
     for number in range(6):
         server.put("bucket", f"a/sealed-{number}", b"x")
     for number in range(60):
         server.put("bucket", f"z/free-{number}", b"x", bucket_key=True)
     watcher = Watcher()
-    summary = await mirror(server, tmp_path, observer=watcher, kms=KmsSettings(rps=4))
+    summary = await mirror(server, tmp_path, observer=watcher, kms=KmsSettings(rps=12))
     keys = [outcome.key for outcome in watcher.outcomes]
     assert (summary.downloaded, server.kms_calls) == (66, 6)
     last_sealed = max(place for place, key in enumerate(keys) if key.startswith("a/"))

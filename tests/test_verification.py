@@ -26,6 +26,7 @@ from tests.support.faultserver import (
     ResetAfter,
 )
 from tests.support.faultserver.sums import checksum_of
+from tests.support.loops import ONE_LOOP
 from tests.support.running import Watcher, mirror, partials, settings_for, tree
 
 pytestmark = pytest.mark.anyio
@@ -362,6 +363,7 @@ async def test_an_object_whose_checksum_is_never_told_gets_no_name(server, tmp_p
 
 
 @pytest.mark.parametrize("answer", [Answer(400, "KMS.ThrottlingException"), Answer(503, "SlowDown")])
+@ONE_LOOP
 async def test_a_checksum_that_kms_refuses_to_unseal_now_is_asked_for_again(server, tmp_path, answer):
     server.put("bucket", "k", BODY, checksum="CRC32")
     server.fault(op="head", do=answer)

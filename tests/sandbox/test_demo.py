@@ -8,6 +8,7 @@ import pytest
 from sealift.planning import MIB
 from sealift.sandbox.demo import clean_environment, compare, demo, own_command
 from sealift.sandbox.filling import Tree, Uploaded, demo_objects
+from tests.support.loops import ONE_LOOP
 from tests.support.sandbox import require_sandbox
 
 OBJECTS = {"a": b"the file a", "a/b": b"below a", "deep/er/c": b"c", "marker/": b"", "empty": b""}
@@ -101,14 +102,14 @@ def test_the_commands_to_go_on_with_are_this_very_sealift(tmp_path, monkeypatch)
 
 @pytest.mark.sandbox
 @pytest.mark.anyio
-@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})], ids=["uvloop"])  # as the command runs it
+@ONE_LOOP  # that of the command
 async def test_a_short_demo_ends_well(capfd):
     require_sandbox()
     said: list[str] = []
-    assert await demo(announce=said.append, files=300, large=40 * MIB) == 0, "\n".join(said)
+    assert await demo(announce=said.append, files=60, large=20 * MIB) == 0, "\n".join(said)
     text = "\n".join(said)
     assert "aws:kms, key sandbox-second" in text
     assert "are the objects' own bytes" in text
     others = len(list(demo_objects(Path(), Tree((), (), 0), "")))
-    assert f"up to date    {300 + others}\n" in text
+    assert f"up to date    {60 + others}\n" in text
     capfd.readouterr()

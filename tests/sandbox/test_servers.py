@@ -18,12 +18,10 @@ from sealift.errors import ConfigError, SourceError
 from sealift.sandbox import servers
 from sealift.sandbox.launch import GRPC_OFFSET, free_ports
 from sealift.sandbox.servers import Principal, Sandbox, directions, serve
+from tests.support.loops import ONE_LOOP
 from tests.support.sandbox import require_sandbox
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sandbox]
-
-ONE_LOOP = pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": True})], ids=["uvloop"])
-"""For tests that start servers of their own, seconds each, or pull their levers, and whose point is not the loop."""
 
 PLAIN = b"nobody but the keyholder reads this " * 100
 
@@ -199,7 +197,10 @@ async def test_everything_can_be_taken_back_at_once(levers):
 
 
 @ONE_LOOP
-async def test_a_life_ends_within_two_seconds_and_what_was_written_in_it_can_be_read_in_the_next(tmp_path):
+async def test_a_life_waits_for_no_server_that_lingers_and_what_was_written_in_it_can_be_read_in_the_next(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(servers, "GRACE", 0.1)
     data = tmp_path / "data"
     async with Sandbox(data) as first:
         await put(first, "kept")
@@ -207,9 +208,9 @@ async def test_a_life_ends_within_two_seconds_and_what_was_written_in_it_can_be_
         await first.disable(first.keys[0])  # as a test that was killed would leave it
         admin = first.admin
         descriptors = pidfds(first)
-        began = anyio.current_time()
-    assert anyio.current_time() - began < 2
+        _, seaweedfs = [server._process for server in first._servers]
     assert_ended(descriptors, within=0)
+    assert seaweedfs.returncode == -signal.SIGKILL, "SIGTERM alone would take it 31 s"
     assert (data / "secrets.json").stat().st_mode & 0o777 == 0o600
     assert data.stat().st_mode & 0o777 == 0o700
     async with Sandbox(data) as second:
@@ -218,6 +219,7 @@ async def test_a_life_ends_within_two_seconds_and_what_was_written_in_it_can_be_
         assert await get(second, "kept too") == PLAIN
 
 
+@ONE_LOOP
 async def test_without_a_directory_nothing_is_left():
     async with Sandbox() as sandbox:
         directory, descriptors = sandbox.directory, pidfds(sandbox)
@@ -253,7 +255,7 @@ def test_the_servers_end_with_a_process_that_was_killed(number):
         pids, directory = json.loads(process.stdout.readline())
         descriptors = [os.pidfd_open(pid) for pid in pids]
         process.send_signal(number)
-        assert_ended(descriptors, within=2.0)
+        assert_ended(descriptors, within=20)
     subprocess.run(["rm", "-rf", directory], check=True)
 
 
