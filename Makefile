@@ -6,7 +6,8 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
 # The environment's own settings must not reach the tests: they talk to loopback servers only.
-CLEAN_ENV := env -u AWS_PROFILE -u AWS_ENDPOINT_URL -u AWS_CA_BUNDLE -u http_proxy -u HTTP_PROXY -u https_proxy -u HTTPS_PROXY
+# Nor that Python shall keep nothing that it compiled: each of a hundred processes would compile all of it anew.
+CLEAN_ENV := env -u PYTHONDONTWRITEBYTECODE -u AWS_PROFILE -u AWS_ENDPOINT_URL -u AWS_CA_BUNDLE -u http_proxy -u HTTP_PROXY -u https_proxy -u HTTPS_PROXY
 
 .PHONY: bench bench-kms demo test check stress format clean
 
