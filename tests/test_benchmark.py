@@ -84,6 +84,7 @@ def test_what_is_no_python_is_none(tmp_path):
     assert look(str(tmp_path / "missing")) is None
 
 
+@pytest.mark.stress
 def test_an_environment_is_made_once_and_anew_for_another_interpreter(tmp_path):
     wheels = [_wheel(tmp_path, "1.0"), _wheel(tmp_path, "2.0")]
     home = tmp_path / "home"
