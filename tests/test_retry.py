@@ -4,7 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealift.errors import Changed, Integrity, ObjectError, Permanent, Refused, Throttled, Transient, Unreachable
+from sealift.errors import (
+    Changed,
+    Integrity,
+    ObjectError,
+    Permanent,
+    Refused,
+    Throttled,
+    Transient,
+    Unreachable,
+    WorkerDied,
+)
 from sealift.retry import Again, Attempts, RetrySettings, after, backoff
 
 chances = st.floats(0, 1, exclude_max=True)
@@ -72,6 +82,13 @@ def test_an_object_gets_exactly_its_attempts(settings: RetrySettings, error: Obj
     allowed = settings.max_attempts - 1
     assert follow([(error, False)] * allowed, settings) == Attempts(failures=allowed)
     assert follow([(error, False)] * (allowed + 1), settings) is None
+
+
+@given(st.integers(0, 100), policies)
+def test_no_number_of_workers_that_die_costs_an_object_an_attempt(deaths: int, settings: RetrySettings) -> None:
+    allowed = settings.max_attempts - 1
+    errors: list[ObjectError] = [*[LOST] * allowed, *[WorkerDied("ended with status -9")] * deaths]
+    assert follow([(error, False) for error in errors], settings) == Attempts(failures=allowed)
 
 
 @given(st.lists(st.tuples(st.just(LOST), st.booleans()), max_size=100), st.integers(2, 20))

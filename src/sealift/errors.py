@@ -11,7 +11,8 @@
     └─ ObjectError            ends one object; the run goes on
         ├─ Transient          worth another attempt
         │   ├─ ServerFailed   … as S3, or KMS behind it, said that it failed
-        │   └─ Unreachable    … of which not even a connection came
+        │   ├─ Unreachable    … of which not even a connection came
+        │   └─ WorkerDied     … as the process that made the last one is gone; never counts as an attempt
         ├─ Throttled          worth waiting for; never counts as an attempt
         │   └─ NotSent        … before anybody has heard it
         ├─ Permanent          no attempt would help
@@ -126,6 +127,10 @@ class Unreachable(Transient):
 
 class ServerFailed(Transient):
     """S3 answered that it, or KMS behind it, has failed. If that goes on everywhere, KMS is down."""
+
+
+class WorkerDied(Transient):
+    """The worker process that fetched it ended. Costs the object nothing: it is not to blame."""
 
 
 class Throttled(ObjectError):

@@ -2,14 +2,15 @@
 
 One policy for everything (the SDK's own retries are off): exponential backoff with full jitter (M. Brooker,
 "Exponential Backoff And Jitter", AWS Architecture Blog, 2015). An attempt that brought bytes is progress and
-starts the count afresh; a throttle never counts.
+starts the count afresh; a throttle never counts, nor does a worker process that died: of hundreds that it had been
+handed, none or one is to blame, and how many may die is bounded by the run (`crew.parent.MOST_DEATHS`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from sealift.errors import Integrity, ObjectError, Throttled, Transient
+from sealift.errors import Integrity, ObjectError, Throttled, Transient, WorkerDied
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,8 @@ def after(
         before = Attempts() if progressed else attempts
         again = replace(before, throttles=before.throttles + 1)
         return Again(again, backoff(again.throttles, settings, chance))
+    if isinstance(error, WorkerDied):
+        return Again(Attempts() if progressed else attempts, 0.0)
     if not isinstance(error, (Transient, Integrity)):
         return None
     failures = 1 if progressed else attempts.failures + 1

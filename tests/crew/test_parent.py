@@ -13,13 +13,13 @@ import anyio
 import pytest
 
 import sealift
-from sealift import Durability, KmsSettings, TransferSettings
+from sealift import Durability, KmsSettings, RetrySettings, TransferSettings
 from sealift.attempt import Attempt, Spot
 from sealift.config import ConnectionSettings
 from sealift.crew.parent import MOST_DEATHS, Crew, start_process
 from sealift.crew.worker import Orders
 from sealift.destination import Destination
-from sealift.errors import LocalStorageError, NotSent, Refused, Throttled, Transient
+from sealift.errors import LocalStorageError, NotSent, Refused, Throttled, WorkerDied
 from sealift.model import ByteRange, Part
 from sealift.partial import PartialFile, partial_name
 from sealift.s3.route import Route
@@ -216,12 +216,11 @@ async def test_what_a_killed_worker_was_handed_comes_back_and_another_takes_its_
             everything.over.set()
             group.cancel_scope.cancel()
     assert len(lost) >= 4
-    assert all(isinstance(everything.ends[number].error, Transient) for number in lost)
-    assert {everything.ends[number].error.code for number in lost} == {"WorkerDied"}
+    assert all(isinstance(everything.ends[number].error, WorkerDied) for number in lost)
     assert ended(first)
 
 
-async def test_a_run_survives_the_death_of_its_workers(tmp_path):
+async def test_a_run_survives_the_death_of_its_workers_and_no_object_pays_for_it(tmp_path):
     bodies = {f"k{number:03}": b"%d" % number * 1000 for number in range(200)}
     async with FaultServer() as server:
         for key, body in bodies.items():
@@ -237,13 +236,15 @@ async def test_a_run_survives_the_death_of_its_workers(tmp_path):
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("sealift.employing.Crew", Remembered)
-            transfer = TransferSettings(processes=2, concurrency=8)
+            transfer, retry = TransferSettings(processes=2, concurrency=8), RetrySettings(max_attempts=1)
             async with anyio.create_task_group() as group:
                 summaries = []
 
                 async def run():
                     summaries.append(
-                        await sealift.mirror(["s3://bucket"], tmp_path, settings_for(server, transfer=transfer))
+                        await sealift.mirror(
+                            ["s3://bucket"], tmp_path, settings_for(server, transfer=transfer, retry=retry)
+                        )
                     )
 
                 group.start_soon(run)

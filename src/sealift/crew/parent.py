@@ -25,7 +25,7 @@ from sealift.attempt import Attempt, Decider, Ended
 from sealift.bell import Bell
 from sealift.crew.channel import Channel, Message, packed_attempt, unpacked_end
 from sealift.crew.worker import Orders
-from sealift.errors import LocalStorageError, SealiftError, Transient
+from sealift.errors import LocalStorageError, SealiftError, WorkerDied
 from sealift.model import Encryption
 from sealift.planning import MIB
 from sealift.s3.route import Access, OffTheWireError
@@ -356,7 +356,7 @@ class Crew:
                 code="WorkersDie",
             )
         for number, (reached, _) in worker.handed.items():
-            self._decider.ended(Ended(number, reached, placed=False, error=Transient(how, code="WorkerDied")))
+            self._decider.ended(Ended(number, reached, placed=False, error=WorkerDied(how)))
         worker.handed.clear()
 
 
