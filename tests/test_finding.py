@@ -49,6 +49,17 @@ async def test_a_listing_in_many_stretches_mirrors_every_object_once(server, tmp
 
 
 @pytest.mark.usefixtures("split")
+async def test_what_a_server_lists_by_names_and_leaves_out_by_bytes_is_found_by_every_run(server, tmp_path):
+    server.listing_order = lambda names: sorted(names, key=lambda name: name.split("/"))
+    files = {f"{rest}{number:03d}": b"x" for number in range(100) for rest in ("a", "b-", "b/", "b.", "c/d/", "c/d-")}
+    fill(server, files)
+    assert (await mirror(server, tmp_path)).downloaded == 600
+    for _ in range(3):  # it is split by what the last one left
+        assert (await mirror(server, tmp_path)).up_to_date == 600
+    assert tree(tmp_path) == files
+
+
+@pytest.mark.usefixtures("split")
 async def test_a_plan_counts_objects_that_need_another_name_also_between_two_stretches(server, tmp_path):
     pairs = {f"{number:03d}{rest}": b"x" for number in range(100) for rest in ("", "/a", " b")}
     fill(server, pairs)

@@ -16,7 +16,7 @@ from sealift.errors import AccessError, Permanent, Transient
 from sealift.listing import LOOKS, list_prefix
 from sealift.s3 import connected
 from sealift.tally import Tally, Unobserved
-from tests.support.sequence import Sequence, as_tree, utf8
+from tests.support.sequence import Filtering, Sequence, as_tree, utf8
 
 pytestmark = pytest.mark.anyio
 
@@ -79,6 +79,36 @@ def test_every_key_is_listed_once(order, keys, page_size, listers, pace, hints):
     assert store.most_at_once <= listers + 1
 
 
+BESIDE = st.builds(
+    "{}{}{:03d}".format,
+    st.sampled_from(["", "b/", "b/c/"]),
+    st.sampled_from(["a", "b-", "b/", "b.", "b/c/", "b/c ", "z"]),
+    st.integers(0, 999),
+)
+
+
+@pytest.mark.parametrize("order", [utf8, as_tree])
+@given(
+    keys=st.sets(BESIDE, min_size=100, max_size=300),
+    page_size=st.integers(1, 20),
+    listers=st.integers(2, 12),
+    pace=st.randoms(use_true_random=True),
+    hints=st.lists(BESIDE, max_size=8),
+)
+def test_where_start_after_goes_by_bytes_and_the_order_by_names_every_key_is_listed_once_too(
+    order, keys, page_size, listers, pace, hints
+):
+    store = Filtering(keys, order=order, page_size=page_size, pace=pace)
+    assert Counter(anyio.run(partial(listed, store, listers=listers, hints=hints))) == Counter(keys)
+
+
+async def test_where_names_have_shown_that_the_order_is_that_of_bytes_no_more_of_them_are_looked_at():
+    keys = [f"{top:03d}/{number:03d}" for top in range(60) for number in range(20)]
+    store = Sequence(["000-", *keys], page_size=10)
+    assert len(await listed(store, hints=keys[::50])) == len(keys) + 1
+    assert store.looks <= 8
+
+
 FLAT = [f"part-{number:06d}.bin" for number in range(600)]
 DEEP = [
     f"year={year}/month={month:02d}/{number:03d}"
@@ -106,7 +136,9 @@ async def test_what_the_last_listing_left_is_where_this_one_is_split(keys):
     store = Sequence(keys, page_size=10)
     assert Counter(await listed(store, listers=8, hints=passed.chosen())) == Counter(keys)
     assert store.most_at_once == 8, "nobody looks around"
-    assert store.pages < 1.3 * len(keys) / 10, "no request finds nothing, and some are partly in vain"
+    pages = store.pages - store.looks
+    assert pages < 1.3 * len(keys) / 10, "no request finds nothing, and some are partly in vain"
+    assert store.looks <= len({above for key in keys for above, _ in splitting.directories(key, "")}), "each once"
 
 
 async def test_one_lister_goes_through_it_page_by_page():

@@ -3,7 +3,9 @@
 1. The first lister begins where the listing does, and what it finds goes downstream at once.
 2. Each page that came lets one more lister begin, up to the limit: a small prefix is listed by few requests, and a
    large one has all its listers after a few round trips. One that has come to its end makes room for another.
-3. Meanwhile one look at the tree finds common prefixes, at which a deep one is best split: unless the last listing
+3. Before a lister that begins somewhere is believed, one look tells whether the server lists by the names in a path
+   (`_try_order`): what such a one leaves out there shows on no page.
+4. Meanwhile one look at the tree finds common prefixes, at which a deep one is best split: unless the last listing
    left hints.
 
 Memory is a page a lister, and a thousand keys for each stretch whose beginning nobody has met. All listers wait when
@@ -21,7 +23,7 @@ from anyio.abc import TaskGroup
 from sealift.errors import AccessError, ObjectError, Permanent
 from sealift.model import RemoteObject
 from sealift.s3.store import ObjectStore, Page, PageRequest
-from sealift.splitting import KeySpace, Stretch
+from sealift.splitting import KeySpace, Stretch, directories, torn
 from sealift.taskgroups import ungrouped
 
 LOOKS = 64
@@ -59,6 +61,9 @@ class _Listing:
         self._active = self._begun = 0
         self._looks = 0
         self._looking = anyio.CancelScope()
+        self._tried: dict[str, anyio.Event] = {}
+        self._tried_whole: set[str] = set()
+        self._in_byte_order = False
         self._space = KeySpace()
 
     def hint(self, keys: Sequence[str]) -> None:
@@ -84,6 +89,8 @@ class _Listing:
                 break
             token = page.next_token
             keys = [remote.key for remote in page.objects]
+            if keys and not stretch.begun:
+                await self._try_order(keys[0])
             while (key := self._space.doubt(stretch, keys)) is not None:
                 self._space.settle(key, exists=await self._exists(key))
             own = self._space.take(stretch, keys, more=token is not None)
@@ -108,6 +115,46 @@ class _Listing:
             self._space.give_up(stretch)
             return None
 
+    async def _try_order(self, key: str) -> None:
+        """Find out whether keys could be missing that are listed behind `key`, where somebody begins there.
+
+        By the names in a path `b/1` comes before `b-1`, by bytes behind it. A server that lists in the former order,
+        and leaves out by the latter what is not behind start-after, as gateways to file systems may, has `b-1` neither
+        in front of `b/1` nor in a listing that begins there. So each directory above is looked at for such a `b-1`.
+        """
+        try:
+            for above, directory in directories(key, self._prefix):
+                if not await self._is_tried(above):  # it has too many names for one page
+                    await self._is_tried(directory)
+        except (ObjectError, AccessError):  # as below
+            return
+
+    async def _is_tried(self, prefix: str) -> bool:
+        """Look at what begins so up to the next slash; return whether that was all of it, or is settled anyway."""
+        tried = self._tried.get(prefix)
+        if self._in_byte_order or not self._space.ordered:
+            return True
+        if tried is None:
+            tried = self._tried[prefix] = anyio.Event()
+            try:
+                page = await self._store.list_page(PageRequest(self._bucket, prefix, delimiter="/"))
+                await self._settle_order(prefix, page)
+            finally:
+                tried.set()
+        await tried.wait()
+        return prefix in self._tried_whole
+
+    async def _settle_order(self, prefix: str, page: Page) -> None:
+        """Ask, where a page with a delimiter has both a `b/` and a `b-1`, which of them the server lists first."""
+        stem = torn([*(remote.key for remote in page.objects), *page.common_prefixes])
+        if stem is not None and not self._in_byte_order:
+            first = await self._store.list_page(PageRequest(self._bucket, stem, most=2))
+            keys = [remote.key for remote in first.objects if remote.key != stem]
+            self._in_byte_order = bool(keys) and keys[0] < f"{stem}/"
+            self._space.ordered &= self._in_byte_order
+        if page.next_token is None:
+            self._tried_whole.add(prefix)
+
     def _split(self, group: TaskGroup) -> None:
         if not self._looks and self._listers > 1 and not self._space.first.ended:
             self._looks = 1
@@ -125,7 +172,9 @@ class _Listing:
             while todo and self._looks <= LOOKS and hints < ENOUGH_HINTS and self._space.ordered:
                 self._looks += 1
                 try:
-                    page = await self._store.list_page(PageRequest(self._bucket, todo.popleft(), delimiter="/"))
+                    prefix = todo.popleft()
+                    page = await self._store.list_page(PageRequest(self._bucket, prefix, delimiter="/"))
+                    await self._settle_order(prefix, page)
                 except (ObjectError, AccessError):  # a policy may allow this prefix only, or no delimiter
                     return
                 hints += len(page.common_prefixes)

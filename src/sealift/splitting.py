@@ -13,6 +13,9 @@ of the keys. Only rule 2 does: guesses make sense in UTF-8 byte order, which S3 
 order, or a stretch gets past the beginning of the next without meeting it (`doubt`), nothing is split any more, guesses
 under way are not accepted, and what was accepted goes on to its end: nothing is lost or doubled, it only gets slower.
 
+It does rest on start-after and tokens being places in the same sequence. Where start-after goes by bytes and the order
+by the names in a path, they are not: `sealift.listing` finds that out before it lets a guess be accepted (`torn`).
+
 Guesses come from what somebody knows of the keys (`hint`: the last listing's `Landmarks`, or common prefixes that were
 looked up), else from the middle between two keys, both taken as numbers whose digits are the characters that the keys
 were seen to have.
@@ -24,6 +27,7 @@ import math
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 WORTH_SPLITTING = 2000
 """Keys that a stretch must be expected to have left: two pages, so that both halves have one to fetch."""
@@ -349,6 +353,25 @@ def _as_numbers(low: str, high: str | None, alphabet: str, other: str) -> tuple[
         if alphabet[digit - 1 : digit] != character:
             break
     return number(low), int(value * base ** (_DIGITS - length)), number(other)
+
+
+def directories(key: str, prefix: str) -> list[tuple[str, str]]:
+    """Return each directory above a key and below `prefix`, without its slash, behind the one above it."""
+    found, above = [], prefix
+    for place in range(len(prefix), len(key)):
+        if key[place] == "/" and _can_be_sent(key[:place]):
+            found.append((above, key[:place]))
+            above = key[: place + 1]
+    return found
+
+
+def torn(names: Iterable[str]) -> str | None:
+    """Return a `b` of which there is a `b/` and, by bytes between the two, a `b-1`; None where there is none."""
+    ascending = sorted(names)
+    for name, following in pairwise(ascending):
+        if following.endswith("/") and following[:-1] < name:
+            return following[:-1]
+    return None
 
 
 def _shared(one: str, other: str) -> int:

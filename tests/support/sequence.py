@@ -40,6 +40,8 @@ class Sequence:
         self.keys = sorted(set(keys), key=order)
         self.page_size = page_size
         self.pages = 0
+        """Answers, with those to a delimiter, which are `looks`."""
+        self.looks = 0
         self.now = self.most_at_once = 0
         self.after_page: Callable[[], None] = lambda: None
         """Called with each page."""
@@ -60,15 +62,20 @@ class Sequence:
             self.after_page()
 
     def _page(self, request: PageRequest) -> Page:
-        prefix, after, most = request.prefix, request.token or request.start_after, min(request.most, self.page_size)
-        behind = 0 if after is None else bisect_right(self.keys, self.order(after), key=self.order)
-        keys = [key for key in self.keys[behind:] if key.startswith(prefix)]
+        prefix, most = request.prefix, min(request.most, self.page_size)
+        keys = [key for key in self._behind(request) if key.startswith(prefix)]
         rolled = []
         if request.delimiter:
+            self.looks += 1
             rolled = sorted({key[: key.index("/", len(prefix)) + 1] for key in keys if "/" in key[len(prefix) :]})
             keys = [key for key in keys if "/" not in key[len(prefix) :]]
         page = keys[:most]
         return Page(tuple(map(remote, page)), page[-1] if len(keys) > most else None, tuple(rolled[:1000]))
+
+    def _behind(self, request: PageRequest) -> list[str]:
+        after = request.token or request.start_after
+        behind = 0 if after is None else bisect_right(self.keys, self.order(after), key=self.order)
+        return self.keys[behind:]
 
     async def head(self, bucket: str, key: str, version_id: str | None = None) -> RemoteObject:
         if key not in self.keys:
@@ -80,3 +87,14 @@ class Sequence:
 
     def open(self, remote: RemoteObject, part: Part, going: Going | None = None) -> AbstractAsyncContextManager[Any]:
         raise NotImplementedError
+
+
+class Filtering(Sequence):
+    """Leaves out what by its bytes is not behind start-after, in whatever order it lists: some gateways do."""
+
+    def _behind(self, request: PageRequest) -> list[str]:
+        there = self.keys
+        if request.token is not None:
+            there = there[bisect_right(there, self.order(request.token), key=self.order) :]
+        begin = utf8(request.start_after or "")
+        return [key for key in there if utf8(key) > begin]
