@@ -5,6 +5,10 @@ from __future__ import annotations
 import io
 import json
 import os
+import select
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -126,6 +130,30 @@ def test_a_reader_that_left_is_told_once_and_leaves_nothing_to_fail_on() -> None
         console.flush()
         stream.write("not even what the interpreter flushes when it ends")
         stream.flush()
+
+
+INTERRUPTED = """
+import signal, sys
+from sealift.cli.console import Console
+signal.signal(signal.SIGUSR1, lambda *_: None)
+console = Console(sys.stdout, sys.stderr)
+console.out("x" * 300_000)
+console.flush()
+"""
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_line_that_a_slow_reader_takes_in_pieces_comes_whole(unbuffered: str) -> None:
+    reader, writer = os.pipe()
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    with subprocess.Popen([sys.executable, "-c", INTERRUPTED], stdout=writer, env=environment) as process:
+        while select.select([], [writer], [], 0)[1]:
+            os.sched_yield()
+        process.send_signal(signal.SIGUSR1)  # it is in the middle of its write, as the pipe is full
+        os.close(writer)
+        with open(reader, "rb") as read:  # noqa: PTH123 - a descriptor
+            assert len(read.read()) == 300_001
+        assert process.wait(60) == 0
 
 
 def test_a_full_disk_is_an_error_that_names_itself() -> None:

@@ -37,6 +37,7 @@ class Console:
     """Writes lines, each made printable. Either stream may be missing: a shell's `>&-`."""
 
     def __init__(self, out: TextIO | None, err: TextIO | None) -> None:
+        out, err = _buffered(out), _buffered(err)
         self._out = out
         self._unflushed = False
         self.stderr = Unbreakable(err)
@@ -113,6 +114,17 @@ class Console:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, descriptor)
         os.close(nowhere)
+
+
+def _buffered(stream: TextIO | None) -> TextIO | None:
+    """Return the stream with a buffer, which holds on to what the system did not take of a write.
+
+    With PYTHONUNBUFFERED, as containers often have it, there is none, and that is dropped without a word. A pipe takes
+    no more than it has room for when something wakes the process meanwhile, as the event loop's io_uring does.
+    """
+    if isinstance(stream, io.TextIOWrapper) and isinstance(stream.buffer, io.RawIOBase):
+        return os.fdopen(stream.fileno(), "w", 1, stream.encoding, closefd=False)
+    return stream
 
 
 def _as_json(line: str, level: Level, facts: Mapping[str, object]) -> str:
