@@ -80,3 +80,15 @@ def test_an_address_that_is_new_is_used_next():
         addresses.choose(0.0)
     addresses.found(["a", "b", "c"], 5.0)
     assert addresses.choose(5.0) == "c"
+
+
+def test_a_look_up_that_fails_leaves_what_is_known_for_as_long_as_one_that_does_not():
+    addresses = Addresses()
+    assert not addresses.keep(0.0)
+    addresses.found(["192.0.2.1"], 0.0)
+    addresses.failed("192.0.2.1", 1.0)
+    assert addresses.stale(1.0)
+    assert addresses.keep(1.0)
+    assert not addresses.stale(1.0 + KNOWN_FOR - 0.1)
+    assert addresses.stale(1.0 + KNOWN_FOR)
+    assert addresses.choose(2.0) == "192.0.2.1"

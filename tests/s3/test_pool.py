@@ -180,6 +180,30 @@ def test_an_address_that_refuses_is_passed_over_for_one_that_does_not():
     on_a_loop_that_resolves(work, "127.0.0.1", "127.0.0.2")
 
 
+def test_an_address_at_which_nobody_answers_is_passed_over_for_another():
+    async def work(loop):
+        async with listening("127.0.0.1") as one, listening("127.0.0.2", one.port) as two:
+            async with pooled(origin_of(one, "many.test")) as pool:
+                pool.distrust(await taken_from(pool))
+                for _ in range(3):
+                    await taken_from(pool)
+                assert (one.count, two.count) == (1, 3)
+
+    on_a_loop_that_resolves(work, "127.0.0.1", "127.0.0.2")
+
+
+def test_while_the_name_server_fails_the_addresses_that_are_known_are_used():
+    async def work(loop):
+        async with listening("127.0.0.2") as peer, pooled(origin_of(peer, "many.test")) as pool:
+            await taken_from(pool)  # 127.0.0.1 refuses, and the host is to be looked up again
+            loop.addresses = ()
+            await taken_from(pool)
+            await taken_from(pool)
+            assert (peer.count, loop.asked) == (3, 2)
+
+    on_a_loop_that_resolves(work, "127.0.0.1", "127.0.0.2")
+
+
 def test_connections_go_to_all_addresses_of_the_host():
     async def work(loop):
         async with listening("127.0.0.1") as one, listening("127.0.0.2", one.port) as two:

@@ -43,6 +43,7 @@ from tests.support.faultserver import (
     TruncateAfter,
 )
 from tests.support.peer import listening
+from tests.support.pooling import on_a_loop_that_resolves
 
 pytestmark = pytest.mark.anyio
 
@@ -256,6 +257,25 @@ async def test_a_fresh_connection_that_is_lost_is_a_failed_attempt(peer):
         with pytest.raises(Transient) as caught:
             await asking
         assert (caught.value.code, caught.value.key, peer.count) == ("ConnectionLost", "k", 1)
+
+
+def test_an_address_whose_fresh_connection_is_lost_is_left_alone():
+    async def work(_):
+        async with listening("127.0.0.1") as bad, listening("127.0.0.2", bad.port) as good:
+            async with WireStore(Known(f"http://many.test:{bad.port}"), ConnectionSettings()) as store:
+                asking = asyncio.create_task(body_of(store))
+                side = await bad.accept()
+                await side.request()
+                side.close()
+                with pytest.raises(Transient):
+                    await asking
+                together = [asyncio.create_task(body_of(store)) for _ in range(3)]
+                for _ in together:
+                    await (await good.accept()).answers(ANSWER)
+                await asyncio.gather(*together)
+                assert (bad.count, good.count) == (1, 3)
+
+    on_a_loop_that_resolves(work, "127.0.0.1", "127.0.0.2")
 
 
 @pytest.mark.parametrize("begun", [b"H", HEAD[:-2], b"HTTP/1.1 100 Continue\r\n\r\n", HEAD + b"bo"])

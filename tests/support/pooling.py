@@ -46,6 +46,8 @@ class Resolving(asyncio.SelectorEventLoop):
         if host != "many.test":
             return await super().getaddrinfo(host, port, **how)
         self.asked += 1
+        if not self.addresses:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in self.addresses]
 
 

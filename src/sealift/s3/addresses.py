@@ -37,8 +37,14 @@ class Addresses:
         self._used = {address: self._used.get(address, 0) for address in self._known}
         self._failed = {address: at for address, at in self._failed.items() if now - at < LEFT_ALONE_FOR}
 
+    def keep(self, now: float) -> bool:
+        """Go on with the last answer, as a look-up has failed; say whether there was any."""
+        if self._known:
+            self._asked = now
+        return bool(self._known)
+
     def failed(self, address: str, now: float) -> None:
-        """Note that no connection to `address` came about."""
+        """Note that no connection to `address` came about, or that nobody answers there."""
         self._failed[address] = now
         self._asked = None
 

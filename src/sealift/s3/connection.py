@@ -65,6 +65,7 @@ class Connection(asyncio.BufferedProtocol):
         "_unheard",
         "_view",
         "_waiter",
+        "address",
         "exchanges",
         "heard",
     )
@@ -87,6 +88,8 @@ class Connection(asyncio.BufferedProtocol):
         self._left: int | None = 0
         self._chunked: ChunkedBody | None = None
         self._pieces: list[memoryview] = []
+        self.address = ""
+        """Which of its host's addresses it goes to."""
         self.exchanges = 0
         """Requests that were sent on it."""
         self.heard = 0.0

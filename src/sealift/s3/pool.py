@@ -79,6 +79,10 @@ class Pool:
         else:
             connection.close()
 
+    def distrust(self, connection: Connection) -> None:
+        """Leave the address of a connection alone for a while: somebody is there, and does not answer."""
+        self._addresses.failed(connection.address, self._loop.time())
+
     def close(self) -> None:
         """Close every connection."""
         if self._watch is not None:
@@ -132,6 +136,7 @@ class Pool:
         """Open a connection to one address. Raises OSError, of which ssl.SSLError and TimeoutError are kinds."""
         origin = self._origin
         connection = Connection(self._loop, self._pouring)
+        connection.address = address
         try:
             with anyio.fail_after(self._connect_timeout):
                 await self._loop.create_connection(
@@ -157,6 +162,8 @@ class Pool:
                 with anyio.fail_after(self._connect_timeout):
                     found = await self._loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
             except OSError as error:
+                if self._addresses.keep(self._loop.time()):
+                    return
                 raise UnreachableError(f"{origin.host}: {_reason(error)}") from error
             self._addresses.found((str(item[4][0]) for item in found), self._loop.time())
 

@@ -393,7 +393,9 @@ class WireStore:
                 head = await connection.exchange(request, method)
             except (LostError, SilentError, MalformedResponseError) as error:
                 known.pool.give_back(connection)
-                if used_before and isinstance(error, LostError) and error.unheard:
+                if not used_before or isinstance(error, SilentError):
+                    known.pool.distrust(connection)
+                elif isinstance(error, LostError) and error.unheard:
                     if going is not None:
                         await asyncio.sleep(0)  # it was told by then
                         raise NotSent(
