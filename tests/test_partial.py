@@ -16,6 +16,7 @@ from sealift.errors import Integrity, LocalStorageError, ObjectError, Permanent,
 from sealift.model import ByteRange, RemoteObject
 from sealift.partial import (
     FEW,
+    MOST_AT_ONCE,
     Blocked,
     Kind,
     PartialFile,
@@ -72,6 +73,25 @@ def test_parts_may_arrive_in_any_order(directory: int, tmp_path: Path) -> None:
     assert (tmp_path / "final").read_bytes() == b"helloworld"
     assert (tmp_path / "final").stat().st_mtime_ns == NOON
     assert [path.name for path in tmp_path.iterdir()] == ["final"]
+
+
+def test_what_is_too_much_for_one_write_arrives_in_several(
+    directory: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths: list[int] = []
+
+    def pwrite(descriptor: int, data: memoryview, offset: int) -> int:
+        lengths.append(len(data))
+        return really(descriptor, data, offset)
+
+    really = os.pwrite
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    data = os.urandom(2 * MOST_AT_ONCE + 7)
+    with begun(directory, len(data) + 3) as partial:
+        partial.write(0, b"abc")
+        partial.write(3, data)
+    assert (tmp_path / NAME).read_bytes() == b"abc" + data
+    assert lengths == [3, MOST_AT_ONCE, MOST_AT_ONCE, 7]
 
 
 def test_a_commit_can_wait_for_the_disk(directory: int, tmp_path: Path) -> None:
