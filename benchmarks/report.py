@@ -70,9 +70,9 @@ def _reruns(medians: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def chart(about: dict[str, Any], medians: list[dict[str, Any]]) -> str:
-    """Return horizontal bars in two columns: the wall times of Sealift and its fastest peers, row by row."""
+    """Return horizontal bars in two columns: the wall times of Sealift and its fastest peers, where there are any."""
     rows = [(row, _shown(lines)) for row, lines in _by_row(medians).items()]
-    rows = [(row, lines) for row, lines in rows if lines]
+    rows = [(row, lines) for row, lines in rows if any(line["peer"] not in OURS for line in lines)]
     height = -(-len(rows) // 2) * ROW_HEIGHT + 30
     blocks = []
     for number, (row, lines) in enumerate(rows):

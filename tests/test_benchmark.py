@@ -14,7 +14,7 @@ from benchmarks import destinations, environment, run
 from benchmarks.interpreter import Interpreter, chosen, is_optimized, look, named, own, programs
 from benchmarks.origin import DataSet
 from benchmarks.peers import PEERS
-from benchmarks.report import table
+from benchmarks.report import chart, table
 from benchmarks.rows import ROWS
 
 FAST = Interpreter("/usr/bin/python3.11", "3.11.2", optimized=True)
@@ -146,6 +146,15 @@ def test_results_that_do_not_tell_are_read_and_added_to(tmp_path, monkeypatch):
     again, _ = run.measured_before("day", 1.0, set())
     assert again == [*kept, new]
     assert " had one that is not noted and Python 3.11.2 (optimized build).\n" in (tmp_path / "day.md").read_text()
+
+
+def test_a_chart_leaves_out_rows_that_no_peer_ran():
+    with_peer, alone = ROWS[:2]
+    ours, peer = ({"peer": name, "wall": 1.0} for name in ("sealift", "s5cmd"))
+    lines = [ours | {"row": with_peer}, peer | {"row": with_peer}, ours | {"row": alone}]
+    drawn = chart({"date": "2026-11-29", "rounds": 5}, lines)
+    assert f">{with_peer.title}<" in drawn
+    assert f">{alone.title}<" not in drawn
 
 
 def test_everybody_has_one_turn_a_round_and_nobody_always_the_same_neighbour() -> None:
