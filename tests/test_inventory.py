@@ -225,16 +225,23 @@ async def test_more_rows_than_a_batch_come_from_many_row_groups(server, tmp_path
 
 
 class Opens(Watcher):
-    """Sets an event when so many objects were listed."""
+    """Sets an event when so many objects were listed, or have ended."""
 
-    def __init__(self, objects):
+    def __init__(self, *, listed=0, ended=0):
         super().__init__()
         self.released = anyio.Event()
-        self._missing = objects
+        self._missing = {"listed": listed, "ended": ended}
 
     def listed(self, objects):
-        self._missing -= objects
-        if self._missing <= 0:
+        self._count("listed", objects)
+
+    def ended(self, outcome):
+        super().ended(outcome)
+        self._count("ended", 1)
+
+    def _count(self, what, objects):
+        self._missing[what] -= objects
+        if max(self._missing.values()) <= 0:
             self.released.set()
 
 
@@ -254,7 +261,7 @@ async def test_what_a_report_names_again_while_it_is_under_way_is_fetched_once(
     report = Report(server)
     report.rows *= 3
     report.put(files=3)
-    watcher = Opens(18)
+    watcher = Opens(listed=18)
     server.fault(op="get", bucket="bucket", do=Hold(watcher.released), times=None)
     summary = await mirror(server, tmp_path, observer=watcher, durability=durability)
 
@@ -269,26 +276,11 @@ async def test_what_a_report_names_again_while_it_is_under_way_is_fetched_once(
     assert all(record.checksum and not record.adopted for record in ledger.values())
 
 
-class OpensAfter(Watcher):
-    """Sets an event when so many objects have ended."""
-
-    def __init__(self, objects):
-        super().__init__()
-        self.released = anyio.Event()
-        self._missing = objects
-
-    def ended(self, outcome):
-        super().ended(outcome)
-        self._missing -= 1
-        if not self._missing:
-            self.released.set()
-
-
 async def test_what_a_report_names_again_when_it_has_ended_stays_recorded_as_fetched(server, tmp_path):
     report = Report(server)
     report.rows *= 2
     report.put(files=2)
-    watcher = OpensAfter(3)
+    watcher = Opens(ended=3)
     server.fault(op="get", bucket="inventory", key="reports/data/1.csv", do=Hold(watcher.released))
     summary = await mirror(server, tmp_path, observer=watcher)
 
@@ -355,7 +347,7 @@ async def test_what_is_named_again_has_another_chance_when_it_has_failed(server,
     report = Report(server)
     report.rows *= 2
     report.put(files=2)
-    watcher = Opens(6)
+    watcher = Opens(listed=6)
     refused = Hold(watcher.released, then=Answer(403, "AccessDenied", "Access Denied"))
     server.fault(op="get", bucket="bucket", key="p/a", do=refused)
     summary = await mirror(server, tmp_path, observer=watcher)
